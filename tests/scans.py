@@ -19,7 +19,8 @@ from spectrum_tui.core.journal.journal import journal_path
 from spectrum_tui.core.naming.layers import Layer, plan_layers
 from spectrum_tui.core.naming.parameters import StoredSource, Window, plain_source
 from spectrum_tui.core.naming.stored import stored_plan
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues
 from spectrum_tui.core.settings import METRICS

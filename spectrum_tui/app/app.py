@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import on
+from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
@@ -41,6 +42,7 @@ from spectrum_tui.app.loading import (
 )
 from spectrum_tui.app.proofs import ProvingApp
 from spectrum_tui.app.screens.setup import SetupScreen
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.requests import (
     Downloaded,
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
     from spectrum_tui.core.results.results import Result
 
 HELP_SECONDS = 0.1
-"""Between two looks whether the help is closed that results wait for."""
+"""Between two looks whether the help, or the palette, is closed that results wait for."""
 
 
 class SpectrumApp(ProvingApp):
@@ -265,6 +267,7 @@ class SpectrumApp(ProvingApp):
         began = scan.layers or scan.download.total or self.queue.is_several
         if began or not failed.error.get("field"):
             return  # the scan screen says it
+        by_itself(self.screen)
         self.close_modals()
         while self.screen is not self.setup_screen:
             self.pop_screen()
@@ -339,7 +342,7 @@ class SpectrumApp(ProvingApp):
         from spectrum_tui.app.screens.results import ResultsScreen
         from spectrum_tui.app.screens.scan import ScanScreen
 
-        if isinstance(self.screen, HelpScreen):  # whoever reads it closes it
+        if isinstance(self.screen, HelpScreen | CommandPalette):  # whoever is in it closes it
             self.set_timer(HELP_SECONDS, partial(self.post_message, message))
             return
         current = self.queue.current
@@ -347,6 +350,9 @@ class SpectrumApp(ProvingApp):
         if scanned and isinstance(self.screen, AddModelScreen):
             self._later = message
             return
+        if message.path == self._opening:
+            by_itself(self.screen)
+            self._opening = None
         self.close_modals()
         state = ResultState(message.result, self.settings, kind=self._kind)
         state.sizing = self._read_sizes(message.path, message.result)

@@ -24,6 +24,7 @@ from spectrum_tui.app.key_names import NamedKeys, keymap_of
 from spectrum_tui.app.key_order import KeyOrder
 from spectrum_tui.app.second_press import SecondPress
 from spectrum_tui.app.theme import DARK, LIGHT, THEMES, opposite
+from spectrum_tui.app.unasked import Unasked
 from spectrum_tui.app.widgets.cells import PRINTABLE
 from spectrum_tui.app.widgets.key_footer import PICTURE, hidden_key
 from spectrum_tui.app.widgets.step_bar import MIN_HEIGHT, MIN_WIDTH, StepBar
@@ -85,6 +86,7 @@ class BaseApp(NamedKeys, App[None]):
     def __init__(self) -> None:
         super().__init__()
         self.key_order = KeyOrder(self, self._in_order)
+        self.unasked = Unasked()
         self._second_press = SecondPress()
         self.failure: Exception | None = None
         for theme in THEMES:
@@ -114,7 +116,8 @@ class BaseApp(NamedKeys, App[None]):
             await self._in_order(event)
 
     async def _in_order(self, event: events.Event) -> None:
-        if not self._second_press.is_stray(event, self.screen_stack):
+        stray = self.unasked.is_stray(event, self.focused)
+        if not self._second_press.is_stray(event, self.screen_stack, drop=stray):
             await super().on_event(event)
 
     @property

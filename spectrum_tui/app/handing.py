@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from textual.screen import Screen
 
+from spectrum_tui.app.unasked import by_itself
+
 if TYPE_CHECKING:
     from spectrum_tui.app.loading import ResultSized
     from spectrum_tui.core.requests import (
@@ -90,6 +92,7 @@ def hand_sizes(screens: Screens, sized: ResultSized) -> bool:
         if isinstance(screen, ResultsScreen) and screen.state.result.source == str(sized.path):
             screen.take_sizes(sized.result)
         if isinstance(screen, ModelSizesScreen) and screen.scores == sized.path:
+            by_itself(screen)
             screen.dismiss(True)
             asked = True
     return asked

@@ -15,6 +15,7 @@ from spectrum_tui.app import messages as ask
 from spectrum_tui.app.base import BaseApp
 from spectrum_tui.app.handing import hand_checked, has_unsaved
 from spectrum_tui.app.scan_queue import Queued, ScanQueue, State, named, unscanned
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.numbers import counted, scored_text
@@ -51,6 +52,8 @@ class ScanningApp(BaseApp):
         self._suggestions = Suggestions((), ())
         self._later: Message | None = None
         """Results that wait until it is known whether another model is added."""
+        self._opening: Path | None = None
+        """Results that open by themselves."""
 
     # -- what the screens ask ------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class ScanningApp(BaseApp):
 
     @on(ask.PartialResultsRequested)
     def _open_partial(self) -> None:
-        path = self._session.scores()
+        self._opening, path = None, self._session.scores()
         if path is not None:
             self.load(path)
 
@@ -175,6 +178,7 @@ class ScanningApp(BaseApp):
                 self._say_done()
                 return
         if wanted is not None:
+            self._opening = path if ready.complete else None
             self.load(path)
 
     def _say_done(self) -> None:
@@ -219,6 +223,8 @@ class ScanningApp(BaseApp):
                 timeout=FAILURE_SECONDS,
                 markup=False,
             )
+        if self.queue.goes_on and self._is_watched():
+            by_itself(self.screen)
         self._begin_next()
 
     def _begin_next(self) -> None:

@@ -24,12 +24,15 @@ class SecondPress:
         self._screen: Screen[Any] | None = None
         self._released = True
 
-    def is_stray(self, event: Event, stack: Sequence[Screen[Any]]) -> bool:
-        """Return whether an event belongs to a press that must go nowhere; `stack` are the screens
-        that there are when it would take effect."""
+    def is_stray(self, event: Event, stack: Sequence[Screen[Any]], *, drop: bool = False) -> bool:
+        """Return whether an event belongs to a press that must go nowhere, as one does that is to
+        `drop`; `stack` are the screens that there are when it would take effect."""
         if isinstance(event, MouseUp):
             stray, self._released = not self._released, True
             return stray
+        if drop:
+            self._released = not isinstance(event, MouseDown)
+            return True
         if not isinstance(event, Key | MouseDown):
             return False
         key = isinstance(event, Key)

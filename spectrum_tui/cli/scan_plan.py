@@ -15,8 +15,9 @@ from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, insp
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import about, count, counted, size
 from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.scanning.plan import ScanPlan
 from spectrum_tui.core.scanning.run import plan_of
-from spectrum_tui.core.scanning.scan import ScanPlan, reads_nothing
+from spectrum_tui.core.scanning.scan import reads_nothing
 from spectrum_tui.core.scanning.speed import rate_of, usual_shape
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.scoring.svd import FAST
@@ -161,6 +162,8 @@ def _where_from(found: DryRun) -> str:
     """Return a line on where the values come from, and what has to be fetched."""
     if found.reads_nothing:
         return "nothing is read: every score is there"
+    if found.summary.mounted:
+        return "read through a mount, which fetches what is read"
     if found.summary.is_local:
         return "read from this machine"
     if found.streamed:

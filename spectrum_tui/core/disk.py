@@ -1,8 +1,8 @@
 """The file system, as everything that is kept or written goes through it.
 
-Every access of ours to the output and to the cache is one of `os`, called from here or from
-`platforms`, so that a test can let any of them fail. All functions raise OSError; `files` makes
-lines for the user of it.
+Every access of ours to the output and to the cache is one of `os`, called from here, from
+`file_locks` or `platforms`, so that a test can let any of them fail. All functions raise OSError;
+`files` makes lines for the user of it.
 """
 
 from __future__ import annotations

@@ -63,6 +63,13 @@ class NotHereError(CheckpointError):
     """The values of a tensor that is only on the hub are needed."""
 
 
+class OutOfReachError(CheckpointError):
+    """A file that may be as good as before, on a mount or a disk that is gone; `passes` is whether
+    waiting for it may help."""
+
+    passes = False
+
+
 class HubError(SpectrumError):
     """The model hub refused, did not know the model, or could not be reached."""
 

@@ -7,6 +7,10 @@ from typing import Literal
 
 from spectrum_tui.core.settings import METRIC
 
+KEPT = "Finished scores are kept: the same command goes on from there."
+"""What ends a note, or an error, of a scan that a network or a server ended. A screen that offers
+to go on says so itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanStarted:

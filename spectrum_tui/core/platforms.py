@@ -58,6 +58,29 @@ def drop_from_memory(handle: int) -> None:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def no_reading_ahead(handle: int) -> None:
+    """Have the system read no more of a file than is asked for, where it lets itself be told."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
+
+
+def mount_of(device: int) -> tuple[str, str]:
+    """Return the type and the source of the mount with this device number, ("fuse", "hf-mount");
+    "" for both where the system does not say (not Linux, or a part of a file system)."""
+    try:
+        number = f"{os.major(device)}:{os.minor(device)}"
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except (OSError, AttributeError, OverflowError):
+        return "", ""
+    for line in lines.splitlines():
+        mount, _, system = line.partition(" - ")
+        if mount.split(" ")[2:3] == [number]:
+            kind, _, rest = system.partition(" ")
+            return kind, rest.partition(" ")[0]
+    return "", ""
+
+
 def wait_for_writer(handle: int) -> None:
     """Have reads of a pipe wait for data, which was not waited for when it was opened."""
     if hasattr(os, "set_blocking"):

@@ -32,6 +32,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What earlier scans have left of a layer type: the bytes that need not be read again and the
+    cost of what need not be computed again, to the single expert; `fast_nbytes` and `fast_cost`
+    are what of it an exact scan does again."""
+
+    nbytes: int = 0
+    cost: float = 0.0
+    fast_nbytes: int = 0
+    fast_cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
     """What headers alone tell about a model.
 
@@ -41,10 +53,11 @@ class ModelSummary:
     bytes that the disk of the hub's cache has left, for a model that is only on the hub, None
     where they are not known. `dtypes` counts bytes per stored type. `scored` counts for each type
     the layers that an earlier scan of these weights has scored, `scored_fast` those of them
-    that an exact scan computes again. `skipped` are (parameter, reason) that will have no score.
-    `model` is as it was typed, `name` what the model is called in files and on screens. `notes` are
-    what the user should know before scanning. `naming` says whose the parameter names are and
-    `model_class` which class gave them; both are empty in a preview from headers.
+    that an exact scan computes again; `kept` is what that saves. `skipped` are (parameter, reason)
+    that will have no score. `model` is as it was typed, `name` what the model is called in files
+    and on screens. `notes` are what the user should know before scanning. `naming` says whose the
+    parameter names are and `model_class` which class gave them; both are empty in a preview from
+    headers. `mounted` is whether the folder is on a mount that fetches what is read of it.
     """
 
     model: str
@@ -62,11 +75,13 @@ class ModelSummary:
     skipped: tuple[tuple[str, str], ...] = ()
     scored: dict[str, int] = field(default_factory=dict)
     scored_fast: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
     name: str = ""
     notes: tuple[str, ...] = ()
     naming: str = ""
     model_class: str = ""
     free: int | None = None
+    mounted: bool = False
 
     @property
     def is_local(self) -> bool:

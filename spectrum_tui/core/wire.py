@@ -29,6 +29,7 @@ _KINDS: dict[str, type[Any]] = {
         Settings,
         Budget,
         requests.Request,
+        requests.Kept,
         requests.ModelSummary,
         requests.Inspected,
         requests.Refined,
@@ -77,6 +78,8 @@ def _plain(value: Any) -> Any:
         return {"kind": type(value).__name__, **fields}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Self
 
+from spectrum_tui.core.option_values import AUTO
 from spectrum_tui.core.platforms import END_SIGNALS
-from spectrum_tui.core.settings import AUTO
 from spectrum_tui.core.text import safe, shortened
 from spectrum_tui.stdio.streams import write_now
 

@@ -82,7 +82,12 @@ def test_what_was_scored_since_is_counted(tiny: TinyModels, tmp_path: Path) -> N
     list(run_scan(Settings(model=folder, device="cpu", output_dir=str(tmp_path))))
     after = KeptModel(inspect_model(folder)).summary()
     assert after.scored == {t.name: t.layers for t in after.types if not t.one_dimensional}
-    assert after.scored == with_exact_names(inspect_model(folder)).summary.scored
+    exact = with_exact_names(inspect_model(folder)).summary
+    assert (after.scored, after.kept) == (exact.scored, exact.kept)
+    for one in after.types:
+        if not one.one_dimensional:
+            kept = after.kept[one.name]
+            assert kept.nbytes == one.nbytes and kept.cost == pytest.approx(one.cost)
     assert first.summary().scored == {}
     first.recount()
     assert first.summary() == after

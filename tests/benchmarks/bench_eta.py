@@ -20,7 +20,8 @@ from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.naming.layers import plan_layers
 from spectrum_tui.core.naming.parameters import plain_source
 from spectrum_tui.core.naming.stored import stored_plan
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scanning.speed import rate_of, usual_shape
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.worker.progress import ScanProgress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spectrum_tui.core.layer_types import Group, TypeInfo
-from spectrum_tui.core.requests import ModelSummary
+from spectrum_tui.core.requests import Kept, ModelSummary
 from tests import made
 
 MODEL = "made/llama-8b"
@@ -90,6 +90,10 @@ def mixture() -> ModelSummary:
         nbytes=197_200_000_000,
         local_bytes=197_200_000_000,
         scored={"mlp.experts.0.down_proj": 24, "mlp.experts.0.up_proj": 13},
+        kept={
+            "mlp.experts.0.down_proj": Kept(nbytes=24 * 2 * 7_864_320, cost=1.2),
+            "mlp.experts.0.up_proj": Kept(nbytes=13 * 2 * 7_864_320, cost=0.65),
+        },
         skipped=(("model.rotary.inv_freq", "a buffer, not a parameter"),),
     )
 

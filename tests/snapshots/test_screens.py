@@ -345,7 +345,7 @@ def test_layers_in_light(look: Look) -> None:
 
 @at_both_sizes
 def test_every_expert(look: Look, size: Size) -> None:
-    look(scenes.results(made_results.with_experts()), size, still("t", "x"))
+    look(scenes.results(made_results.with_experts()), size, still("t", "home", "x"))
 
 
 # -- audit -------------------------------------------------------------------------------------

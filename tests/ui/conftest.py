@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spectrum_tui.app import unasked
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.core.settings import Settings
 from tests.styles import styles_are_parsed_once
@@ -13,6 +14,12 @@ from tests.ui.real_core import use_real_core
 from tests.ui.worker_control import DirectControl
 
 __all__ = ["styles_are_parsed_once"]
+
+
+@pytest.fixture(autouse=True)
+def keys_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take keys as soon as what the app changed by itself is drawn."""
+    monkeypatch.setattr(unasked, "SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from textual.widgets import Button
 from textual.widgets._footer import FooterKey
 
 from spectrum_tui.app.widgets.plan_panel import NOTHING_CHECKED, CheckedTypes, estimate
-from spectrum_tui.core.requests import Origin, Ready
+from spectrum_tui.core.requests import Kept, Origin, Ready
 from spectrum_tui.core.settings import Settings
 from tests.ui.layers_host import READY, SUMMARY, TYPES, Host
 
@@ -65,13 +65,13 @@ def test_estimate_picks_the_device_that_will_be_used() -> None:
     plan = CheckedTypes.of(SUMMARY, TYPES)
     assert estimate(plan, READY, "auto") == ("about 1 min", "on cuda:0")
     assert estimate(plan, READY, "cuda") == ("about 1 min", "on cuda:0")
-    assert estimate(plan, READY, "cpu", at_most=True) == ("at most about 4 min", "on cpu")
+    assert estimate(plan, READY, "cpu") == ("about 4 min", "on cpu")
     several = replace(READY, devices=("cpu", "cuda:0", "cuda:1"))
     several = replace(several, seconds_per_cost={"cpu": 2.0, "cuda:0": 0.5, "cuda:1": 0.125})
     assert estimate(plan, several, "auto") == ("about 10 s", "on 2 GPUs")
     assert estimate(plan, several, "cuda:0") == ("about 1 min", "on cuda:0")
     fast = Ready(("cpu",), {"cpu": 1e-30})
-    assert estimate(plan, fast, "cpu", at_most=True) == ("less than 1 s", "on cpu")
+    assert estimate(plan, fast, "cpu") == ("less than 1 s", "on cpu")
     assert estimate(plan, READY, "mps") == ("no estimate for mps", "")
     assert estimate(plan, Ready((), {}), "auto") == ("no estimate for auto", "")
     assert estimate(plan, None, "cpu")[0].startswith("measuring")
@@ -98,14 +98,16 @@ async def test_nothing_checked_is_said_and_not_scanned(size: tuple[int, int]) ->
 
 
 async def test_earlier_scores_are_kept_unless_started_afresh() -> None:
-    app = Host(replace(SUMMARY, scored={TYPES[0].name: 30, TYPES[1].name: 7}))
+    scored = {TYPES[0].name: 30, TYPES[1].name: 7}
+    kept = {TYPES[0].name: Kept(nbytes=500_000_000, cost=30.0)}
+    app = Host(replace(SUMMARY, scored=scored, kept=kept), Settings(device="cpu"))
     async with app.run_test(size=(80, 24)) as pilot:
         app.layers.set_ready(READY)
         assert "37 layers are already scored and will not be computed again" in app.notes()
-        assert "at most about" in app.plan()
+        assert "3.50 GB to read" in app.plan() and "about 3 min" in app.plan()
         await pilot.press("f")
         assert "will be computed again" in app.notes()
-        assert "at most" not in app.plan()
+        assert "4.00 GB to read" in app.plan() and "about 4 min" in app.plan()
         await pilot.press("s")
         await pilot.pause()
         assert app.requests[0].fresh
@@ -141,13 +143,15 @@ async def test_fast_scores_are_no_scores_for_an_exact_scan(
     precision: str, device: str, cluster: str, exact: bool
 ) -> None:
     name = TYPES[0].name
-    summary = replace(SUMMARY, scored={name: 30}, scored_fast={name: 12})
+    kept = {name: Kept(nbytes=300_000_000, cost=2.0, fast_nbytes=200_000_000, fast_cost=1.0)}
+    summary = replace(SUMMARY, scored={name: 30}, scored_fast={name: 12}, kept=kept)
     app = Host(summary, Settings(precision=precision, device=device, cluster=cluster))
     async with app.run_test(size=(80, 24)) as pilot:
         app.layers.set_ready(replace(READY, fast=("cuda:0",)))
         await pilot.pause()
-        kept = "18 layers are already" if exact else "30 layers are already"
-        assert kept in app.notes()
+        said = "18 layers are already" if exact else "30 layers are already"
+        assert said in app.notes()
+        assert ("3.90 GB" if exact else "3.70 GB") in app.plan()
         again = "12 in fast precision will: this scan is exact."
         assert (again in app.notes()) is exact
 
@@ -180,6 +184,17 @@ async def test_a_hub_model_is_scanned_with_or_without_a_download(
         assert asked == [without, not without, without]
     full = "8.00 GB do not fit on this disk (7.00 GB free)."
     assert (full in notes) is without
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_the_time_over_a_network_is_that_of_computing(size: tuple[int, int]) -> None:
+    for summary, said in ((REMOTE, True), (SUMMARY, False)):
+        app = Host(summary, Settings(device="cpu"))
+        app.layers.set_ready(READY)
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            assert "about 4 min" in app.plan()
+            assert ("computing" in app.plan()) is said
 
 
 async def test_a_hub_model_with_every_score_is_not_downloaded() -> None:

@@ -16,6 +16,7 @@ from spectrum_tui.app.widgets.scan_summary import ScanSummary
 from spectrum_tui.app.widgets.score_feed import ScoreFeed
 from spectrum_tui.app.widgets.type_progress import TypeProgressView
 from spectrum_tui.core.events import (
+    KEPT,
     LayerDone,
     LayerFailed,
     LayerStarted,
@@ -308,6 +309,17 @@ async def test_the_footer_shows_what_works_now() -> None:
         assert (shown["f"], shown["escape"]) == ("Failures", "Back")
         assert "s" not in shown
         assert len(set(shown.values())) <= 7
+
+
+async def test_a_network_that_ends_a_scan_is_said_without_a_word_of_commands() -> None:
+    app = Host()
+    app.begin()
+    app.done(0)
+    app.progress.feed(ScanEnded("stopped", 1, 0, (f"Cannot reach a.b. {KEPT}",)))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause()
+        note = str(app.scan.query_one("#scan-note", Static).visual)
+        assert note == "1 of 10 layers is kept; continuing starts from there. Cannot reach a.b."
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40), (160, 50)])

@@ -92,6 +92,19 @@ async def test_a_model_of_the_command_line_is_read_at_once() -> None:
         assert app.asked == [ask.InspectRequested("good", "v1")]
 
 
+@pytest.mark.parametrize("size", [(60, 20), (60, 18), (72, 20), (80, 24), (120, 40)])
+async def test_every_way_on_with_a_hub_model_is_in_sight(size: tuple[int, int]) -> None:
+    app = host()
+    async with app.run_test(size=size) as pilot:
+        await pilot.press(*"org/m", "enter")
+        app.setup.show_summary(summary("org/m", local=False))
+        await pilot.pause()
+        for name in ("continue", "stream", "download"):
+            button = app.setup.query_one(f"#{name}", Button)
+            assert app.setup.find_widget(button).visible_region.size == button.size
+            assert button.size.width >= len(str(button.label))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
     told = replace(
@@ -122,6 +135,9 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
         assert app.found.region.bottom <= size[1] - 1
         button = app.setup.query_one("#continue", Button)
         assert app.found.region.contains_region(button.region)
+        app.setup.show_summary(replace(told, mounted=True))
+        await pilot.pause()
+        assert app.facts()["On this disk"] == "a mount, which fetches what a scan reads"
 
 
 async def test_the_demonstration_model_says_what_it_is() -> None:
@@ -217,6 +233,7 @@ async def test_an_error_goes_when_the_model_changes() -> None:
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press(*"goo", "enter")
         app.setup.show_error("model", "There is no goo.")
+        await until(pilot, lambda: app.field("model").error)
         await pilot.press("d")
         assert app.field("model").error == ""
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from spectrum_tui.app.base import BaseApp
 from spectrum_tui.core import wire
 from spectrum_tui.core.requests import Request, Task
 from spectrum_tui.worker import client
@@ -102,3 +103,7 @@ async def until(pilot: Pilot[Any], condition: Callable[[], object]) -> None:
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.005)
     await pilot.pause()
+    app = pilot.app
+    while isinstance(app, BaseApp) and not app.unasked.is_over:  # as who looks before he presses
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.005)

@@ -1,7 +1,8 @@
 """Each access to the disk fails once, as SQLite tests itself: the first of a scan, the second, all.
 
-Every access of ours to the output and to the cache is a call of `os` in `core/disk.py` or
-`core/platforms.py`: here they are counted, and one of them is refused. Whichever it is, nothing
+Every access of ours to the output and to the cache is a call of `os` in `core/disk.py`,
+`core/file_locks.py` or `core/platforms.py`: here they are counted, and one of them is refused.
+Whichever it is, nothing
 that was finished is lost, no half file is left, and what is said is one line.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.cli.main import main
-from spectrum_tui.core import disk, platforms
+from spectrum_tui.core import disk, file_locks, platforms
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.events import LayerDone, ScanEvent
 from spectrum_tui.core.files import cache_dir
@@ -124,6 +125,7 @@ class Place:
             patch.setattr(ScanProgress, "feed", feed)
             patch.setattr(disk, "os", faulty)
             patch.setattr(platforms, "os", faulty)
+            patch.setattr(file_locks, "os", faulty)
             code = main([*arguments, "--output-dir", str(self.out)])
         return Ran(code, self._capsys.readouterr().err.splitlines(), done, faulty)
 

@@ -43,6 +43,7 @@ SUMMARY = requests.ModelSummary(
     skipped=(("x.weight", "why\u2028not"), ("y", "z")),
     scored={"kind": 5},
     scored_fast={"kind": 1},
+    kept={"kind": requests.Kept(nbytes=3, cost=0.5), "": requests.Kept()},
     notes=("a note",),
     naming="transformers 5.23.0 LlamaForCausalLM",
     model_class="LlamaForCausalLM",
@@ -68,6 +69,7 @@ DONE = events.LayerDone(
 )
 MESSAGES = [
     TYPE,
+    requests.Kept(nbytes=3, cost=0.5, fast_nbytes=1, fast_cost=0.25),
     EXPERTS,
     events.ScanStarted(
         layers=2,

@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 from spectrum_tui.app.messages import CheckRequested
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.model_choices import ModelChoices
@@ -93,6 +94,7 @@ class AddModelScreen(Dialog[ModelSummary | None]):
         if said := self._refusal(summary):
             self.refuse(said)
         else:
+            by_itself(self)
             self.dismiss(summary)
 
     def show_notice(self, text: str) -> None:

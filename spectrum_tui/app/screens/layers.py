@@ -14,6 +14,7 @@ from textual.screen import Screen
 from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.messages import RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.found_panel import parameters_of
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.layer_tree import LayerTree
@@ -39,7 +40,10 @@ class LayersScreen(NamedKeys, Screen[None]):
             & #figures-row { layout: vertical; }
             & Figures { height: 8; width: 100%; }
             & Static { margin: 1 0 0 0; }
-            & #about { display: block; margin: 0 0 1 0; color: $foreground; }
+            & #about {
+                display: block; margin: 0 0 1 0; color: $foreground;
+                text-wrap: nowrap; text-overflow: ellipsis;
+            }
             & Button { width: 100%; margin: 1 0 0 0; }
         }
     }
@@ -132,6 +136,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         if self._scan_when_refined:
             self._wait_for_names(False)
             if self.tree_view.checked == before:
+                by_itself(self)
                 self.action_scan()
             else:
                 self.notify("Some names have changed: look again, then press s.", timeout=10)

@@ -23,6 +23,7 @@ from spectrum_tui.app.probe_run import ProbeRun, ProbeView, memory_text
 from spectrum_tui.app.screens.dialog import Dialog
 from spectrum_tui.app.screens.result_state import ResultState
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.data_suggester import DataSuggester
 from spectrum_tui.app.widgets.field import Field
@@ -245,6 +246,7 @@ class ProbeScreen(Dialog[Result | None]):
             return
         view = self.run_now.view
         if not self.run_now.live and self._polling is not None:
+            by_itself(self)
             self._polling.stop()
             self._polling = None
             self._freeze(live=False)

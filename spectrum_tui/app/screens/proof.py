@@ -19,6 +19,7 @@ from spectrum_tui.app.key_names import NamedKeys
 from spectrum_tui.app.key_order import KEYS_WAIT
 from spectrum_tui.app.messages import KindUsed, TakeRequested
 from spectrum_tui.app.proof_run import ProofView
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.line_view import LineView, TextScroll
@@ -141,6 +142,8 @@ class ProofScreen(NamedKeys, Screen[None]):
     def poll(self) -> None:
         """Show the proof as of now."""
         before, view = self.view.phase, self._source.view
+        if self.view.live and not view.live:
+            by_itself(self)
         self.view = view
         if not view.live and self._shown == (view.phase, len(view.outcomes)):
             return
@@ -271,6 +274,7 @@ class ProofScreen(NamedKeys, Screen[None]):
         from spectrum_tui.app.screens.confirm import ConfirmScreen
 
         self._asked = True
+        by_itself(self)
         question = ConfirmScreen(
             f"Go on for {numbers.about(seconds)}?",
             "That is what all rows take, by the first steps. Every finished row is kept, whenever "

@@ -32,6 +32,7 @@ from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.key_footer import KeyFooter
 from spectrum_tui.app.widgets.method_list import MethodList
 from spectrum_tui.app.widgets.step_bar import StepBar
+from spectrum_tui.app.widgets.tick_box import TickBox
 from spectrum_tui.core import numbers
 from spectrum_tui.core.dataset.builtin import GENERAL
 from spectrum_tui.core.errors import InputError, SpectrumError
@@ -80,7 +81,6 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         & .line > #label-steps, & .line > #label-dtype, & .line > #label-rates { width: 15; }
         & .line > Input { background: $panel; padding: 0 1 !important; margin: 0 3 0 0; }
         & .line > #rates { width: 30; }
-        & Checkbox { border: none; padding: 0; background: $surface; }
         & #said { height: 3; padding: 0 2; text-wrap: nowrap; text-overflow: ellipsis; }
         &.-high.-wide #texts { padding: 1 2; }
         &.-high.-wide Field { margin: 0 0 1 0; }
@@ -102,7 +102,7 @@ class ProofSetupScreen(NamedKeys, Screen[None]):
         every = metrics or state.metrics
         self.methods = MethodList(proof_offers.offers_of(self._choice, every))
         self._fields: dict[str, Input] = {}
-        self.checkpointing = Checkbox("Gradient checkpointing", compact=True)
+        self.checkpointing = TickBox("Gradient checkpointing")
         self._said = Static(markup=False, id="said")
         self._looks: dict[str, Timer] = {}
         self._earlier: Proof | None = None

@@ -26,6 +26,7 @@ from spectrum_tui.app.messages import (
 )
 from spectrum_tui.app.scan_queue import Queued, ScanQueue, unscanned
 from spectrum_tui.app.theme import MUTED
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
 from spectrum_tui.app.widgets.queue_view import QueueView
 from spectrum_tui.app.widgets.scan_map import ScanMap
@@ -190,6 +191,8 @@ class ScanScreen(NamedKeys, Screen[None]):
     def _enter(self, scan: Snapshot) -> None:
         """Another phase, or the first failure: other keys work now."""
         over = scan.phase in OVER
+        if (over or scan.phase == "finished") and scan.phase != self._phase:
+            by_itself(self)
         if over and scan.phase != self._phase:
             self.query_one("#go-on", Button).focus()
         self._phase, self._failed = scan.phase, scan.failed

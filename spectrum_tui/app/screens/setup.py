@@ -11,7 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.events import ScreenResume, ScreenSuspend
+from textual.events import Resize, ScreenResume, ScreenSuspend
 from textual.screen import Screen
 from textual.widgets import Button, Input, Static
 
@@ -24,6 +24,7 @@ from spectrum_tui.app.messages import (
     LibraryRequested,
     OpenRequested,
 )
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.found_panel import FoundPanel
@@ -36,6 +37,8 @@ from spectrum_tui.core.requests import DownloadProgress, Failed, ModelSummary, R
 from spectrum_tui.core.saved.steps import step_of
 from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 
+SLIM = 72
+"""Columns below which the help beside a field takes up to three lines."""
 DOWNLOAD_SECONDS = 0.2
 """Between two looks at a running download."""
 
@@ -67,9 +70,19 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide.-high Field { margin: 0 0 1 0; }
         &.-wide.-high #field-output_dir { margin: 0; }
         &.-wide.-high #found.-found #found-groups { display: block; }
+        &.-wide #found.-downloading > #found-actions,
+        &.-slim #found.-downloading > #found-actions,
         &.-wide #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
         &.-wide #found.-found.-remote > #found-actions > Static { display: none; }
         &.-wide.-high #found.-found.-remote #continue { margin: 0 0 1 0; }
+        &.-slim Field { grid-size: 2; grid-columns: 15 1fr; }
+        &.-slim Field > .field--help { display: none; }
+        &.-slim Field.-stacked > .field--help { display: block; }
+        &.-slim Field.-error > .field--help {
+            display: block; column-span: 2; padding: 0 0 0 16;
+        }
+        &.-slim #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
+        &.-slim #found.-found.-remote > #found-actions > Static { display: none; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
         & > #opening { display: none; height: 1fr; content-align: center middle; }
@@ -130,6 +143,10 @@ class SetupScreen(NamedKeys, Screen[None]):
         if self.settings.model:
             self.call_after_refresh(self.action_inspect)
 
+    def on_resize(self, event: Resize) -> None:
+        """Leave out the help where it would take the room of what was found."""
+        self.set_class(event.size.width < SLIM, "-slim")
+
     def show_form(self) -> None:
         """Show the form, whatever was opening."""
         self.remove_class("-opening")
@@ -170,6 +187,8 @@ class SetupScreen(NamedKeys, Screen[None]):
         that is on show stays."""
         if not self.wants_answer:
             return
+        if self._found.state == "downloading" and summary.is_local:
+            by_itself(self)
         self.summary = summary
         fields = [self._form.field(name) for name in OF_THE_MODEL]
         for field in fields:
@@ -186,6 +205,7 @@ class SetupScreen(NamedKeys, Screen[None]):
             self._found.default.focus()
         goes_on, self._goes_on = self._goes_on, False
         if goes_on and self._found.state == "found":
+            by_itself(self)
             self.action_continue()
 
     def open_run(self, folder: Path) -> None:
@@ -212,7 +232,11 @@ class SetupScreen(NamedKeys, Screen[None]):
         self.show_error(error.get("field", ""), error.get("message", ""), error.get("hint", ""))
 
     def show_error(self, name: str, message: str, hint: str = "") -> None:
-        """Show an error beside a field, and give up what was going on."""
+        """Show an error beside a field, and give up what was going on. Who types in another field
+        meanwhile goes on there."""
+        by_itself(self)
+        waited = self._found.state in ("reading", "downloading")
+        types_on = waited and isinstance(self.focused, Input)
         self.show_form()
         fields = {field.id for field in self.query(Field)}
         field = self._form.field(name if f"field-{name}" in fields else "model")
@@ -224,7 +248,8 @@ class SetupScreen(NamedKeys, Screen[None]):
         if self._form.field("model") is not field:
             self._form.field("model").show_help()
         field.show_error(message, hint)
-        field.control.focus()
+        if not types_on:
+            field.control.focus()
         self.refresh_bindings()
         if field is self._form.field("model"):
             self._form.list_models()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -19,7 +19,7 @@ from spectrum_tui.app.widgets.layer_facts import Words, first_fitting
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.layer_types import TypeInfo
-from spectrum_tui.core.requests import ModelSummary, Ready
+from spectrum_tui.core.requests import Kept, ModelSummary, Ready
 from spectrum_tui.core.scanning.devices import pick_devices
 from spectrum_tui.core.settings import Settings
 
@@ -35,8 +35,9 @@ NOTHING_CHECKED = "Check at least one type."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedTypes:
-    """The checked types in figures. `nbytes` are those that a scan of all of them reads; `scored`
-    are the layers of an earlier scan, `scored_fast` those of them in fast precision."""
+    """The checked types in figures. `nbytes` are those that a scan of all of them reads, and `cost`
+    what it computes; `scored` are the layers of an earlier scan, `scored_fast` those of them in
+    fast precision, `kept` what they save."""
 
     types: int
     of_types: int
@@ -47,6 +48,7 @@ class CheckedTypes:
     cost: float
     scored: int = 0
     scored_fast: int = 0
+    kept: tuple[Kept, ...] = ()
 
     @classmethod
     def of(cls, summary: ModelSummary, checked: Iterable[TypeInfo]) -> CheckedTypes:
@@ -63,15 +65,21 @@ class CheckedTypes:
             cost=sum(info.cost for info in types),
             scored=sum(summary.scored.get(info.name, 0) for info in types),
             scored_fast=sum(summary.scored_fast.get(info.name, 0) for info in types),
+            kept=tuple(summary.kept[info.name] for info in types if info.name in summary.kept),
         )
 
+    def left(self, *, fast: bool) -> CheckedTypes:
+        """Return the same with what is left to read and to compute, for an exact scan or one that
+        takes scores in `fast` precision."""
+        nbytes = sum(one.nbytes - (0 if fast else one.fast_nbytes) for one in self.kept)
+        cost = sum(one.cost - (0.0 if fast else one.fast_cost) for one in self.kept)
+        return replace(self, nbytes=max(0, self.nbytes - nbytes), cost=max(0.0, self.cost - cost))
 
-def estimate(
-    plan: CheckedTypes, ready: Ready | None, device: str, *, at_most: bool = False
-) -> tuple[str, str]:
+
+def estimate(plan: CheckedTypes, ready: Ready | None, device: str) -> tuple[str, str]:
     """Return how long a scan is likely to take, and where: `about 4 min`, `on cpu`.
 
-    `auto` and `cuda` are all GPUs at once; `at_most` where earlier scores are kept.
+    `auto` and `cuda` are all GPUs at once.
     """
     if ready is None:
         return "measuring this machine …", ""
@@ -83,9 +91,8 @@ def estimate(
     if not used:
         return NO_ESTIMATE.format(device), ""
     seconds = plan.cost / sum(1.0 / speeds[name] for name in used)
-    limit = "at most " if at_most and seconds >= 1 else ""  # "less than 1 s" is a limit itself
     where = used[0] if len(used) == 1 else f"{len(used)} GPUs"
-    return f"{limit}{numbers.about(seconds)}", f"on {where}"
+    return numbers.about(seconds), f"on {where}"
 
 
 class Figures(Widget):
@@ -97,6 +104,8 @@ class Figures(Widget):
     plan: reactive[CheckedTypes | None] = reactive(None)
     time: reactive[tuple[str, str]] = reactive(("", ""))
     problem: reactive[str] = reactive("")
+    remote: reactive[bool] = reactive(False)
+    """Whether the values come over a network, whose time is not known before."""
     waits: reactive[bool] = reactive(False)
     """Whether a scan was asked for that cannot begin yet."""
 
@@ -118,15 +127,16 @@ class Figures(Widget):
             ("", f"{numbers.percent(plan.share)} of the model"),
             ("", share),
             ("to read", "–" if self.time == NOTHING_LEFT else numbers.size(plan.nbytes)),
-            ("time", self._strong(about)),
+            ("computing" if self.remote and device else "time", self._strong(about)),
             ("", self._strong(device)),
         )
 
     def _two_lines(self, plan: CheckedTypes) -> Content:
         time, where = self._when()
         read, brief = f"{numbers.size(plan.nbytes)} to read", self._strong(time)
-        long = self._strong(f"{time} {where}".strip())
-        ways: list[list[Words]] = [[read, long], [read, brief], [brief]]
+        what = f"{time} of computing" if self.remote and where else time
+        long, medium = self._strong(f"{what} {where}".strip()), self._strong(what)
+        ways: list[list[Words]] = [[read, long], [read, medium], [read, brief], [brief]]
         if self.time == NOTHING_LEFT:
             ways = [[long]]
         second = first_fitting(ways, self.size.width)
@@ -197,18 +207,25 @@ class PlanPanel(Vertical):
         self.ready: Ready | None = None
         self.fresh = False
         self.border_title = "This scan"
-        self.figures = self._figures(plan)
+        self.plan = plan
+        self.figures = self._figures()
 
-    def _figures(self, plan: CheckedTypes) -> Figures:
+    def _figures(self) -> Figures:
         figures = Figures()
-        figures.set_reactive(Figures.plan, plan)
-        figures.set_reactive(Figures.time, self._estimate(plan))
+        figures.set_reactive(Figures.plan, self._left)
+        figures.set_reactive(Figures.time, self._estimate())
+        figures.set_reactive(Figures.remote, not self.summary.is_local)
         return figures
+
+    @property
+    def _left(self) -> CheckedTypes:
+        """What is left of the plan to read and to compute."""
+        return self.plan if self.fresh else self.plan.left(fast=self._takes_fast)
 
     def replace_summary(self, summary: ModelSummary, plan: CheckedTypes) -> None:
         """More is known of the model now; the notes may be others."""
-        self.summary = summary
-        self.figures = self._figures(plan)
+        self.summary, self.plan = summary, plan
+        self.figures = self._figures()
         self.refresh(recompose=True)
 
     def compose(self) -> ComposeResult:
@@ -273,7 +290,7 @@ class PlanPanel(Vertical):
         )
 
     def show(self, plan: CheckedTypes) -> None:
-        self.figures.plan = plan
+        self.plan = plan
         self.figures.problem = ""
         self._show_estimate()
 
@@ -305,42 +322,47 @@ class PlanPanel(Vertical):
         self.figures.problem = NOTHING_CHECKED
 
     def _show_estimate(self) -> None:
-        if self.figures.plan is not None:
-            self.figures.time = self._estimate(self.figures.plan)
-            self._show_way()
+        self.figures.plan, self.figures.time = self._left, self._estimate()
+        self._show_way()
         note = self._scored()
         for line in self.query("#scored").results(Static):
             if line.content != note:  # an update lays the screen out again
                 line.update(note)
 
-    def _estimate(self, plan: CheckedTypes) -> tuple[str, str]:
-        if plan.layers and plan.scored - self._unusable(plan) == plan.layers and not self.fresh:
+    def _estimate(self) -> tuple[str, str]:
+        plan = self.plan
+        if plan.layers and plan.scored - self._unusable == plan.layers and not self.fresh:
             return NOTHING_LEFT
         if self.settings.cluster:
             return NO_ESTIMATE.format("a cluster"), ""  # of nodes that are not known yet
-        kept = plan.scored > self._unusable(plan) and not self.fresh
-        return estimate(plan, self.ready, self.settings.device, at_most=kept)
+        return estimate(self._left, self.ready, self.settings.device)
 
-    def _unusable(self, plan: CheckedTypes) -> int:
-        """Return the scored layers that are not exact enough for this scan; on a cluster `auto` is
-        exact, whatever GPUs are here."""
+    @property
+    def _unusable(self) -> int:
+        """The scored layers that are not exact enough for this scan."""
+        return 0 if self._takes_fast else self.plan.scored_fast
+
+    @property
+    def _takes_fast(self) -> bool:
+        """Whether scores in fast precision do for this scan; on a cluster `auto` is exact, whatever
+        GPUs are here."""
         precision, here = self.settings.precision, not self.settings.cluster
         if precision == "auto" and here and self.ready is not None and self.ready.fast:
             with contextlib.suppress(InputError):
                 devices = pick_devices(self.settings.device, self.ready.devices)
                 precision = "fast" if set(devices) & set(self.ready.fast) else "exact"
-        return 0 if precision == "fast" else plan.scored_fast
+        return precision == "fast"
 
     def _scored(self) -> Content:
         """Return what becomes of the scores that the checked types have by now."""
-        plan = self.figures.plan
-        if plan is None or not plan.scored:
+        plan = self.plan
+        if not plan.scored:
             return Content("No layer of the checked types has a score yet.")
         if self.fresh:
             layers = numbers.counted(plan.scored, "layer")
             text = f"Starting afresh: {layers} will be computed again by the next scan."
             return _note(text, "fresh", "f", "Keep them")
-        unusable = self._unusable(plan)
+        unusable = self._unusable
         scored = numbers.counted(plan.scored - unusable, "layer is", "layers are")
         text = f"{scored} already scored and will not be computed again."
         if unusable:

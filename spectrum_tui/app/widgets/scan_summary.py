@@ -13,6 +13,7 @@ from textual.widgets import Button, ProgressBar, Static
 from spectrum_tui.app.scan_queue import Queued
 from spectrum_tui.app.widgets.found_panel import download_line
 from spectrum_tui.core import numbers
+from spectrum_tui.core.events import KEPT
 from spectrum_tui.core.numbers import counted, part_of
 from spectrum_tui.worker.progress import Snapshot, network_line
 
@@ -68,7 +69,11 @@ class ScanSummary(Vertical):
         & > #scan-bar { width: 1fr; height: 1; }
         & > #scan-bar > Bar { width: 1fr; }
         & > #scan-figures { height: 2; }
-        & > #scan-figures > #layers { width: 1.4fr; }
+        & > #scan-figures > #layers { width: 1.5fr; }
+        & > #scan-figures > #elapsed { width: 1.1fr; }
+        & > #scan-figures > #eta { width: 1.2fr; }
+        & > #scan-figures > #bytes { width: 0.9fr; }
+        & > #scan-figures > #memory { width: 0.8fr; }
         & > #scan-note { height: auto; color: $foreground 80%; }
         & > #scan-actions { height: 1; display: none; }
         & > #scan-actions > Button { margin: 0 2 0 0; }
@@ -147,7 +152,7 @@ def _figures(scan: Snapshot) -> Iterator[tuple[str, str]]:
 
 
 def _note(scan: Snapshot) -> Content:
-    reason = f"{scan.reason} " if scan.reason else ""
+    reason = f"{without_kept(scan.reason)} " if scan.reason else ""
     style = "bold $error" if scan.phase in ("died", "failed") else ""
     return Content.assemble((reason, style), Content(" ".join(_sentences(scan))))
 
@@ -162,7 +167,7 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
             at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
             if scan.fetched.total:
-                yield f"Without a download: {network_line(scan.fetched)}."
+                yield f"Streamed: {network_line(scan.fetched)}."
             if scan.fetched.waited:
                 yield scan.fetched.waited
         case "stopping":
@@ -180,4 +185,9 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
         yield f"{scan.resumed:,} came from an earlier scan."
     if scan.failed:
         yield f"✗ {scan.failed:,} failed."
-    yield from filter(None, (scan.nodes, *scan.notes))
+    yield from filter(None, (scan.nodes, *map(without_kept, scan.notes)))
+
+
+def without_kept(text: str) -> str:
+    """Return a note or an error without the sentence for who has typed a command."""
+    return text.removesuffix(KEPT).rstrip()

@@ -11,7 +11,7 @@ class TickBox(Checkbox):
 
     DEFAULT_CSS = """
     TickBox {
-        border: none;
+        border: none !important;  /* with the focus as well: in one line it would hide the label */
         padding: 0;
         background: $surface;
         & > .toggle--button { background: $panel; color: $foreground; text-style: bold; }

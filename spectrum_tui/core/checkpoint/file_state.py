@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from spectrum_tui.core.errors import ModelChangedError, reason_of
+from spectrum_tui.core.checkpoint.mounts import out_of_reach
+from spectrum_tui.core.errors import ModelChangedError, OutOfReachError, SpectrumError, reason_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -49,16 +52,38 @@ class FileState:
 
 
 def check_unchanged(states: Mapping[str, FileState | None]) -> None:
-    """Raise ModelChangedError for the first file that has changed, where its state was recorded."""
+    """Raise ModelChangedError for the first file that has changed, where its state was recorded,
+    and OutOfReachError for one whose mount or disk is away."""
     for file, state in states.items():
         if state is None:
             continue
         try:
             now = FileState.of(Path(file).stat())
         except OSError as exc:
-            raise changed(file, exc) from None
+            raise gone(file, exc) from None
         if now != state:
             raise changed(file)
+
+
+def gone(file: str, exc: OSError) -> SpectrumError:
+    """Return the error for a file that was inspected and can no longer be looked at."""
+    path = Path(file)
+    if error := out_of_reach(path, exc):
+        return error
+    if exc.errno == errno.ENOENT and not _holds_anything(path.parent):
+        return OutOfReachError(
+            f"The folder of {path.name} is empty or gone.",
+            "If it is a mount, mount it again.",
+            field="model",
+        )
+    return changed(file, exc)
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Return whether a folder is there and not what is left in the place of a mount."""
+    with suppress(OSError):
+        return next(folder.iterdir(), None) is not None
+    return False
 
 
 def changed(file: str, exc: OSError | None = None) -> ModelChangedError:

@@ -7,20 +7,19 @@ before torch is imported. Format: a little-endian u64 header length, a JSON head
 from __future__ import annotations
 
 import hashlib
-import os
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import json_text
-from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
+from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
+from spectrum_tui.core.checkpoint.heads import read_head
 from spectrum_tui.core.checkpoint.identity import (
     NOT_KNOWN,
-    SMALL,
-    Contents,
     Identity,
     deciding,
     decoding,
@@ -30,20 +29,18 @@ from spectrum_tui.core.checkpoint.identity import (
     same_contents,
     sampled_as,
 )
+from spectrum_tui.core.checkpoint.mounts import are_fetched
+from spectrum_tui.core.checkpoint.samples import AT_ONCE, SMALL, Contents
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
     SINGLE_FILE,
     parse_json,
     read_json,
     shard_names,
-    unreadable,
 )
-from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.gc_pause import without_collections
-
-MAX_HEADER = 100_000_000
-"""Bytes; the cap of the safetensors library itself."""
+from spectrum_tui.core.together import each
 
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
@@ -191,12 +188,28 @@ class Checkpoint:
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raise CheckpointError with the file that is at fault."""
     checkpoint = _unread(folder)
-    by_system = hashlib.sha256()
-    headers = [read_header(folder / name, by_system) for name in checkpoint.shards]
+    paths = [folder / name for name in checkpoint.shards]
+    fetched = _are_fetched(paths)
+    read = each(partial(_read, fetched=fetched), paths, AT_ONCE) if fetched else map(_read, paths)
+    by_system, headers = hashlib.sha256(), []
+    for path, (header, blob) in zip(paths, read, strict=True):
+        assert header.state is not None
+        by_system.update(f"{path.name}\0{header.state.identity(path)}\0".encode())
+        by_system.update(blob)
+        headers.append(header)
     checkpoint = checkpoint.with_headers(headers, str(folder))
     if checkpoint.is_decoded:
         by_system.update(decoding(checkpoint.config).encode())
     return checkpoint.known_as(_identity(checkpoint, headers, by_system.hexdigest()))
+
+
+def _are_fetched(paths: Iterable[Path]) -> bool:
+    """Return whether any of these files is to be fetched; one that cannot be looked at is not."""
+    devices = set()
+    for path in paths:
+        with suppress(OSError):
+            devices.add(path.stat().st_dev)
+    return are_fetched(devices)
 
 
 def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str) -> Identity:
@@ -208,7 +221,9 @@ def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str)
         states[name] = header.state
         contents.append(_contents(folder / name, header, header.state))
     ids = published_ids(folder, states)
-    sampled, files = sampled_as(contents, checkpoint.said)
+    sampled = files = ""
+    if not (ids and are_fetched(state.device for state in states.values())):
+        sampled, files = sampled_as(contents, checkpoint.said)
     return Identity(
         published=checkpoint.fingerprint_of(ids, headers) if ids else "",
         sampled=sampled,
@@ -228,8 +243,8 @@ def _contents(path: Path, header: Header, state: FileState) -> Contents:
 
 def _expert(tensor: Tensor) -> int:
     """Return the bytes of one matrix of a tensor that may hold a row of them; 0 for others."""
-    each = tensor.nbytes // tensor.shape[0] if len(tensor.shape) > 2 and tensor.shape[0] else 0
-    return each if each > SMALL else 0
+    one = tensor.nbytes // tensor.shape[0] if len(tensor.shape) > 2 and tensor.shape[0] else 0
+    return one if one > SMALL else 0
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:
@@ -273,41 +288,17 @@ def parse_config(data: str | bytes, where: str = "config.json") -> dict[str, Any
     return config if isinstance(config, dict) else {}
 
 
-def read_header(path: Path, by_system: hashlib._Hash | None = None) -> Header:
-    """Return the header of one shard; adds what the system says of the file to `by_system`."""
-    try:
-        with open_regular(path) as file:
-            state = FileState.of(os.fstat(file.fileno()))
-            head = file.read(8)
-            length = header_length(head, path.name, state.size)
-            blob = file.read(length)
-            if FileState.of(os.fstat(file.fileno())) != state:
-                raise changed(str(path))
-    except OSError as exc:
-        raise unreadable(path, exc) from None
-    if by_system is not None:
-        by_system.update(f"{path.name}\0{state.identity(path)}\0".encode())
-        by_system.update(blob)
+def read_header(path: Path) -> Header:
+    """Return the header of one shard; raises as `read_head` does."""
+    header, _ = _read(path)
+    return header
+
+
+def _read(path: Path, *, fetched: bool = False) -> tuple[Header, bytes]:
+    """Return the header of one shard, also as it is stored."""
+    state, blob = read_head(path, fetched=fetched)
     tensors = parse_header(blob, str(path), state.size, state)
-    return Header(tensors=tensors, digest=hashlib.sha256(blob).hexdigest(), state=state)
-
-
-def header_length(head: bytes, name: str, size: int | None) -> int:
-    """Return the header's length in bytes, from the first 8 bytes of a shard of `size` bytes."""
-    if head.startswith(b"version "):
-        raise CheckpointError(
-            f"{name} is a Git LFS pointer, not the weights.",
-            "Run `git lfs pull` in the model folder.",
-            field="model",
-        )
-    length = int(struct.unpack("<Q", head)[0]) if len(head) == 8 else 0
-    if length < 2 or length > MAX_HEADER or (size is not None and length + 8 > size):
-        raise CheckpointError(
-            f"{name} is not a safetensors file (its header does not fit).",
-            "Download it again; the transfer may have been cut short.",
-            field="model",
-        )
-    return length
+    return Header(tensors=tensors, digest=hashlib.sha256(blob).hexdigest(), state=state), blob
 
 
 def parse_header(

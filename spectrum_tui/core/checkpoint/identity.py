@@ -15,6 +15,11 @@ ends of every tensor and of every expert in a fused one, and 4 MiB apart within 
 samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
 the same, byte for byte.
 
+Of a mount that fetches over a network what is read (`mounts.are_fetched`), hf-mount's for one, the
+files are known by header, size, time of the contents and `samples.GLIMPSES` samples, as a folder on
+the web is: the others take an hour there, and fetch the whole model. Its inodes and times of change
+are new each time that it is mounted. Where the hub's ids are known, nothing is sampled.
+
 What cannot be told, therefore: a change of a file that leaves header and size as they are, and lies
 between all samples. A training changes its tensors nearly everywhere; values that are put by hand
 into single rows may be missed. And a cache of the hub whose files were changed, and that was copied
@@ -26,45 +31,22 @@ Where names, or how values are decoded, depend on the config, its fields belong 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.checkpoint.file_state import FileState, changed
-from spectrum_tui.core.checkpoint.shards import unreadable
-from spectrum_tui.core.disk import open_regular, read_regular
+from spectrum_tui.core.checkpoint.file_state import FileState
+from spectrum_tui.core.checkpoint.mounts import are_fetched
+from spectrum_tui.core.checkpoint.samples import Contents, glimpsed_ids, sampled_ids
+from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
-
-BLOCK = 4096
-"""Bytes of a sample on each side of its place."""
-
-APART = 2**22
-"""Bytes between two samples within a tensor: 33,000 samples of a model of 140 GB."""
-
-MANY = 2**16
-"""Samples from which on they lie twice as far apart, and once more: a million would take 20 s."""
-
-SMALL = 2**16
-"""Bytes up to which rows of a tensor have no samples of their own: no expert is so small."""
-
-WHOLE = 2**22
-"""Bytes up to which a shard is read whole."""
-
-_AT_ONCE = 8
-"""Threads that read samples: a disk in the network answers each after a millisecond or more."""
-
-_IN_A_JOB = 128
-"""Samples that a thread reads one after the other."""
 
 SLOW = 0.2
 """Seconds from which on samples are kept for the next time: 90,000 take 1 s and more."""
@@ -76,6 +58,7 @@ _ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 2", "files 2"
 _HOPS = 4
+_NOTED = 4096
 
 _DECODING = ("quantization_config", "compression_config", "dtype", "torch_dtype")
 _NAMING = ("architectures", "model_type", "transformers_weights", *_DECODING[:2])
@@ -100,19 +83,6 @@ class Identity:
 
 
 NOT_KNOWN = Identity()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """A shard on this machine, by the hash of its header: its bytes from `start` on, where its
-    tensors end among them, and the bytes of one expert in each (0 without)."""
-
-    path: Path
-    header: str
-    state: FileState
-    start: int
-    ends: tuple[int, ...]
-    experts: tuple[int, ...]
 
 
 # -- fingerprints ------------------------------------------------------------------------------
@@ -207,7 +177,7 @@ def _downloaded(folder: Path, name: str, state: FileState) -> str:
     for the client, which goes by the time of the contents alone."""
     path = folder / ".cache" / "huggingface" / "download" / f"{name}.metadata"
     with suppress(OSError, ValueError):
-        _, one, noted, *_ = read_regular(path, BLOCK).decode().split("\n")
+        _, one, noted, *_ = read_regular(path, _NOTED).decode().split("\n")
         since = float(noted)
         if _ID.fullmatch(one) and math.isfinite(since) and _last_change(state) - 1 <= since:
             return one
@@ -225,7 +195,8 @@ def sampled_as(shards: Sequence[Contents], said: str) -> tuple[str, str]:
     if known:
         return known, ""
     start, began = time.monotonic(), time.time()
-    found = fingerprint_of(sampled_ids(shards), (shard.header for shard in shards), said)
+    ids = glimpsed_ids if are_fetched(shard.state.device for shard in shards) else sampled_ids
+    found = fingerprint_of(ids(shards), (shard.header for shard in shards), said)
     changes = (max(shard.state.mtime_ns, shard.state.ctime_ns) for shard in shards)
     settled = max(changes, default=0) / 1e9 < began - _SETTLED
     return found, files if settled and time.monotonic() - start > SLOW else ""
@@ -240,90 +211,6 @@ def _files(shards: Sequence[Contents], said: str) -> str:
         times = f"{state.mtime_ns} {state.ctime_ns}"
         digest.update(f"{shard.header} {state.inode} {state.size} {times}\n".encode())
     return digest.hexdigest()
-
-
-def sampled_ids(shards: Sequence[Contents]) -> list[str]:
-    """Return a hash of the samples of each shard.
-
-    Raises ModelChangedError for a shard that is no longer as its `state` says, CheckpointError for
-    one that cannot be read.
-    """
-    apart = _apart(sum(shard.state.size for shard in shards))
-    jobs = [(shard, blocks) for shard in shards for blocks in _jobs(shard, apart)]
-    if len(jobs) == 1:
-        hashes = [_hash_of(jobs[0])]
-    else:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            hashes = list(pool.map(_hash_of, jobs))
-    digests = {shard.path: hashlib.sha256() for shard in shards}
-    for (shard, _), found in zip(jobs, hashes, strict=True):
-        digests[shard.path].update(found)
-    return [digest.hexdigest() for digest in digests.values()]
-
-
-_Blocks = Sequence[tuple[int, int]]
-
-
-def _apart(nbytes: int) -> int:
-    """Return the bytes between two samples within a tensor of a model of this size."""
-    return next((step for step in (APART, 2 * APART) if nbytes <= step * MANY), 4 * APART)
-
-
-def _jobs(shard: Contents, apart: int) -> Iterator[_Blocks]:
-    blocks = list(_blocks(shard, apart))
-    yield from (blocks[i : i + _IN_A_JOB] for i in range(0, len(blocks), _IN_A_JOB))
-
-
-def _blocks(shard: Contents, apart: int) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of the bytes that are read of a shard, in order and without overlaps."""
-    size = shard.state.size
-    if size <= WHOLE:
-        yield shard.start, size
-        return
-    begin = end = shard.start
-    for place in _places(shard, apart):
-        if place - BLOCK > end:
-            yield begin, end
-            begin = place - BLOCK
-        end = min(place + BLOCK, size)
-    yield begin, end
-
-
-def _places(shard: Contents, apart: int) -> Iterator[int]:
-    """Yield where the samples lie, in order."""
-    start = shard.start
-    for end, expert in zip(shard.ends, shard.experts, strict=True):
-        step = expert or max(1, end - start)
-        for begin in range(start, max(end, start + 1), step):
-            yield from range(begin, max(min(begin + step, end), begin + 1), apart)
-        start = end
-    yield start
-
-
-def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
-    shard, blocks = job
-    digest = hashlib.sha256()
-    try:
-        with open_regular(shard.path) as file:
-            # Unbuffered: a buffer of 128 KiB would be filled for every 8 KiB.
-            raw = io.FileIO(file.fileno(), closefd=False)
-            for begin, end in blocks:
-                digest.update(_bytes(raw, begin, end))
-            state = FileState.of(os.fstat(file.fileno()))
-    except OSError as exc:
-        raise unreadable(shard.path, exc) from None
-    if state != shard.state:
-        raise changed(str(shard.path))
-    return digest.digest()
-
-
-def _bytes(file: io.FileIO, begin: int, end: int) -> bytes:
-    """Return bytes [begin, end) of a file, fewer where it is shorter."""
-    file.seek(begin)
-    found = file.read(end - begin)
-    while len(found) < end - begin and (piece := file.read(end - begin - len(found))):
-        found += piece
-    return found
 
 
 # -- what is known of them from before ---------------------------------------------------------

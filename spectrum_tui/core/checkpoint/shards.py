@@ -16,6 +16,7 @@ from spectrum_tui.core.checkpoint.folder import (
     is_model_file,
     no_weights,
 )
+from spectrum_tui.core.checkpoint.mounts import out_of_reach
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError, reason_of
 from spectrum_tui.core.numbers import part_of
@@ -188,7 +189,7 @@ def unreadable(path: Path, exc: OSError) -> CheckpointError:
             "Download the model again.",
             field="model",
         )
-    return CheckpointError(
+    return out_of_reach(path, exc) or CheckpointError(
         f"{path} cannot be read ({reason_of(exc)}).",
         "Check the path and its permissions.",
         field="model",

@@ -6,6 +6,7 @@ a tensor is in. Whoever can read files that lie elsewhere says so with `served`.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from typing import Protocol
 
 from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.mounts import out_of_reach
 from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, NotHereError
@@ -30,7 +32,8 @@ class ByteSource(Protocol):
         """Fill each buffer from its offset in the tensor's file, if that is still the file that
         was inspected.
 
-        Raises ModelChangedError where it is not, CheckpointError where it cannot be read.
+        Raises ModelChangedError where it is not, CheckpointError where it cannot be read, and of
+        its kind OutOfReachError where it may be, later.
         """
         ...
 
@@ -56,7 +59,8 @@ class LocalFiles:
                     field="model",
                 ) from None
             check_unchanged({tensor.file: tensor.state})
-            raise unreadable(path, exc) from None
+            device = tensor.state.device if tensor.state else -1
+            raise out_of_reach(path, exc, device) or unreadable(path, exc) from None
         if tensor.state not in (None, state):
             raise changed(tensor.file)
         if not complete:
@@ -73,6 +77,8 @@ def _filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
     filled = 0
     while filled < len(buffer):
         count = file.readinto(buffer[filled:])
+        if count is None:  # as Python has EAGAIN: hf-mount's word for "too many requests"
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         if not count:
             return False
         filled += count

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -249,11 +250,13 @@ class _Range:
         self._by_xet = False
         url = self._place.url()
         attempt.came(0)
+        begun, got = time.monotonic(), self._got
         self._reader.asked()
         store, xet = self._reader.xet, self._place.xet
         if xet is not None and store.gives(xet, last + 1 - first):
             self._by_xet = True
             self._take(store.pieces(xet, file.size, first, last + 1), attempt)
+            store.took(self._got - got, time.monotonic() - begun, by_xet=True)
             return
         headers = {**headers_for(url), "Range": f"bytes={first}-{last}"}
         with (
@@ -270,6 +273,7 @@ class _Range:
                 self._check(url, response, first, last)
                 # As it comes: what is gathered is lost with a cut.
                 self._take(response.iter_raw(), attempt)
+                store.took(self._got - got, time.monotonic() - begun)
 
     def _moved(self, url: str, response: Any) -> None:
         file = self._place.file

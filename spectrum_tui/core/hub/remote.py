@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
 from spectrum_tui.core.disk import open_regular
@@ -43,8 +44,9 @@ from spectrum_tui.core.hub.guard import (
     is_hex_id,
     within,
 )
-from spectrum_tui.core.hub.patience import Patience, each
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.json_text import WRONG_SHAPE
+from spectrum_tui.core.together import each
 
 LIST_BYTES = 600_000
 """Bytes of a long list of files, for how long it may take: 2,000 of them."""
@@ -212,7 +214,7 @@ class _Reader:
         size = self.sizes[name]
         head = self._bytes(name, 0, min(FIRST_READ, FIRST_READ if size is None else size))
         try:
-            end = 8 + ck.header_length(head[:8], name, size)
+            end = 8 + header_length(head[:8], name, size)
             self._headers.add(end)
             if end > len(head):
                 head += self._bytes(name, len(head), end)

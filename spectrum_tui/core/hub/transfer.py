@@ -22,8 +22,9 @@ from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
 from spectrum_tui.core.hub.errors import cache_root, disk_full, host, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, file_is_blob, guard_client
-from spectrum_tui.core.hub.patience import Patience, each
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.numbers import part_of
+from spectrum_tui.core.together import each
 
 Progress = Callable[[int, int, float], None]
 """Called with bytes done, bytes in all, and bytes per second."""

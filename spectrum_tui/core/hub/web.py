@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from zlib import crc32
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
@@ -34,9 +35,10 @@ from spectrum_tui.core.hub.location import (
     raise_for_status,
 )
 from spectrum_tui.core.hub.outage import lost
-from spectrum_tui.core.hub.patience import Patience, each
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import FIRST_READ, MAX_REMOTE_JSON, WORKERS, HeaderBytes
 from spectrum_tui.core.text import safe
+from spectrum_tui.core.together import each
 
 SAMPLES = 64
 """Samples of a model's values: 8 at once take 0.4 s where an answer takes 50 ms."""
@@ -215,7 +217,7 @@ class Folder:
         part = self._begin(name, FIRST_READ)
         if part is None:
             raise self._lacks(name)
-        end = 8 + ck.header_length(part.data[:8], name, part.size)
+        end = 8 + header_length(part.data[:8], name, part.size)
         self._headers.add(end)
         if end > len(part.data):
             part = self._begin(name, end) or part

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from spectrum_tui.core import disk
+from spectrum_tui.core import disk, file_locks
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import LocalFiles, Pieces
 from spectrum_tui.core.errors import CheckpointError, OutputError, reason_of
@@ -25,7 +24,6 @@ from spectrum_tui.core.hub.errors import not_the_file
 from spectrum_tui.core.hub.guard import file_is_blob
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.ranges import RangeReader
-from spectrum_tui.core.platforms import lock
 
 KEPT = 2
 """Files that lie on the disk at the same time, where none is being read beside them."""
@@ -49,20 +47,22 @@ class WholeFiles:
     @contextlib.contextmanager
     def opened(self) -> Iterator[WholeFiles]:
         """Make the folder, and take it away with all that is in it at the end."""
+        handle: int | None = None
+        lock = _lock_of(self._folder)
         try:
             disk.make_folder(self._folder.parent)
-            handle = _opened_lock(self._folder)
+            with contextlib.suppress(file_locks.NoLocksError):  # nor does anybody remove it then
+                handle = file_locks.take(lock)
         except OSError as exc:
             raise _unwritable(self._folder, exc) from None
         try:
-            with contextlib.suppress(OSError):  # where there are no locks, nobody takes this one
-                lock(handle)
             yield self
         finally:
             _remove(self._folder)
-            os.close(handle)
+            if handle is not None:
+                file_locks.give_up(lock, handle)
             with contextlib.suppress(OSError):
-                disk.remove(_lock_of(self._folder))
+                disk.remove(lock)
 
     def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
         """Fill the buffers from the file, which is fetched where it is not there."""
@@ -128,20 +128,17 @@ class WholeFiles:
 def remove_leftovers(folder: Path) -> None:
     """Delete what processes that were killed have left of files in `folder`."""
     with contextlib.suppress(OSError):
-        for name in disk.names_in(folder):
-            if not name.endswith(_LOCK):
-                _remove_if_left(folder / name)
+        for name in {name.removesuffix(_LOCK) for name in disk.names_in(folder)}:
+            _remove_if_left(folder / name)
 
 
 def _remove_if_left(place: Path) -> None:
+    lock = _lock_of(place)
     with contextlib.suppress(OSError):
-        handle = _opened_lock(place)
-        try:
-            if lock(handle):
-                _remove(place)
-                disk.remove(_lock_of(place))
-        finally:
-            os.close(handle)
+        handle = file_locks.take(lock)
+        if handle is not None:
+            _remove(place)
+            file_locks.give_up(lock, handle)
 
 
 def _remove(place: Path) -> None:
@@ -149,10 +146,6 @@ def _remove(place: Path) -> None:
         for name in disk.names_in(place):
             disk.remove(place / name)
         place.rmdir()
-
-
-def _opened_lock(place: Path) -> int:
-    return disk.open_kept(_lock_of(place), os.O_RDWR | os.O_CREAT)
 
 
 def _lock_of(place: Path) -> Path:

@@ -1,7 +1,7 @@
 """One scan of a model at a time: a lock on a file beside its journal.
 
-The system holds the lock for the process and gives it up when that ends, in whichever way. The
-file stays: who deleted it would leave two processes with a lock each.
+The system holds the lock for the process and gives it up when that ends, in whichever way. Whoever
+has it removes the file; that of a process that was killed stays for the next one, and stops nobody.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from spectrum_tui.core import disk
+from spectrum_tui.core import disk, file_locks
 from spectrum_tui.core.json_text import WRONG_SHAPE
-from spectrum_tui.core.platforms import lock
 from spectrum_tui.core.text import safe
 
 GRACE = 0.5
@@ -28,27 +27,25 @@ class ScanLock:
 
     def __init__(self, journal: Path) -> None:
         self._path = journal.with_suffix(".lock")
-        self._handle = -1
+        self._handle: int | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-        self._handle = -1
+        if self._handle is not None:
+            file_locks.give_up(self._path, self._handle)
+        self._handle = None
 
     def take(self) -> bool:
         """Return whether nobody else has it. Where there are no locks, nobody has: without a cache
         that can be written, and on file systems that know none."""
         with contextlib.suppress(OSError):
             disk.make_folder(self._path.parent)
-            handle = disk.open_kept(self._path, os.O_RDWR | os.O_CREAT)
-            if not lock(handle):
-                os.close(handle)
+            self._handle = file_locks.take(self._path)
+            if self._handle is None:
                 return False
-            self._handle = handle
-            disk.rewrite(handle, _this_process())
+            disk.rewrite(self._handle, _this_process())
         return True
 
     def take_soon(self) -> str:

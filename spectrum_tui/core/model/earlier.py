@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.journal.journal import journal_path, read_journal
 from spectrum_tui.core.naming.layers import Layer
+from spectrum_tui.core.requests import Kept, ModelSummary
 
 
 def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
@@ -17,21 +19,40 @@ def kept_scores(checkpoint: Checkpoint) -> dict[str, float]:
     return {name: entry.error for name, entry in kept.items()}
 
 
-def scored_layers(
-    scored: Mapping[str, float], layers: Iterable[Layer]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Count the layers whose matrices are all scored, and those of them not exactly, by type."""
-    return count_scored(scored, ((layer.type, layer.matrix_names) for layer in layers))
+Measured = tuple[str, int, float, tuple[str, ...]]
+"""Of a layer: its type, the bytes that are read for it, its cost, and the names of its matrices."""
 
 
-def count_scored(
-    scored: Mapping[str, float], layers: Iterable[tuple[str, Sequence[str]]]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """`scored_layers`, of layers given as their type and the names of their matrices."""
+def measured(layers: Iterable[Layer]) -> tuple[Measured, ...]:
+    """Return the layers as far as earlier scores are counted by them."""
+    return tuple(
+        (one.type, 0 if one.one_dimensional else one.nbytes, float(one.cost), one.matrix_names)
+        for one in layers
+    )
+
+
+def with_earlier(
+    summary: ModelSummary, scored: Mapping[str, float], layers: Iterable[Measured]
+) -> ModelSummary:
+    """Return the summary with what earlier scans have `scored`, as by `kept_scores`: the layers
+    whose matrices all are, and what of every layer need not be read and computed again."""
     every: Counter[str] = Counter()
     fast: Counter[str] = Counter()
-    for kind, names in layers if scored else ():
-        if all(name in scored for name in names):
+    kept: dict[str, Kept] = {}
+    for kind, nbytes, cost, names in layers if scored else ():
+        errors = [scored[name] for name in names if name in scored]
+        if not errors:
+            continue
+        again = sum(map(bool, errors))
+        if len(errors) == len(names):
             every[kind] += 1
-            fast[kind] += any(scored[name] for name in names)
-    return dict(every), dict(+fast)
+            fast[kind] += bool(again)
+        each, work = nbytes // len(names), cost / len(names)
+        before = kept.get(kind, Kept())
+        kept[kind] = Kept(
+            nbytes=before.nbytes + (nbytes if len(errors) == len(names) else each * len(errors)),
+            cost=before.cost + work * len(errors),
+            fast_nbytes=before.fast_nbytes + each * again,
+            fast_cost=before.fast_cost + work * again,
+        )
+    return replace(summary, scored=dict(every), scored_fast=dict(+fast), kept=kept)

@@ -19,11 +19,9 @@ from spectrum_tui.core.hub import Patience
 from spectrum_tui.core.model.inspection import (
     Inspection,
     describe,
-    display_name,
     inspect_model,
-    local_folder,
-    trimmed,
 )
+from spectrum_tui.core.model.named import display_name, local_folder, trimmed
 from spectrum_tui.core.settings import DEMO
 
 CONFIG = "config.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.mounts import are_fetched
 from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
@@ -18,16 +18,15 @@ from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.hub.cloud import is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.web import (
-    check_address,
     is_web_folder,
     not_downloaded,
     read_web,
-    web_name,
 )
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
 from spectrum_tui.core.model import demo
-from spectrum_tui.core.model.earlier import kept_scores, scored_layers
+from spectrum_tui.core.model.earlier import kept_scores, measured, with_earlier
+from spectrum_tui.core.model.named import OWNED, called, local_folder, trimmed
 from spectrum_tui.core.model.notes import beside_weights, mismatches, missing, unscored_share
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers
@@ -35,14 +34,11 @@ from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.naming.stored import NAMING, model_layers
 from spectrum_tui.core.quantised.detect import GPTQ, SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import ModelSummary, Origin
-from spectrum_tui.core.settings import DEFAULTS, DEMO, DEMO_NAME, Settings
+from spectrum_tui.core.settings import DEFAULTS, DEMO, Settings
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
     from spectrum_tui.core.quantised.dequantise import Dequantised
-
-OWNED = "org/name, as in Qwen/Qwen3-0.6B"
-"""What an id on the hub looks like."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,31 +97,6 @@ def inspect_model(
     return replace(found_there, summary=summary, files=remote.files)
 
 
-def called(model: str) -> str:
-    """Return what the files of a model are named after; raises HubError for an address that may
-    not be shown, and leaves what is wrong with a path to `inspect_model`."""
-    model = trimmed(model)
-    if model == DEMO:
-        return DEMO_NAME
-    with contextlib.suppress(CheckpointError):
-        folder = local_folder(model)
-        if folder is not None:
-            return display_name(folder)
-    if is_web_folder(model) or is_in_a_bucket(model):
-        check_address(model)
-        return web_name(model)
-    return model
-
-
-def trimmed(typed: str) -> str:
-    """Return what was typed, without the spaces around it unless there is a folder of just that
-    name."""
-    with contextlib.suppress(OSError, ValueError, RuntimeError):
-        if Path(typed).expanduser().is_dir():
-            return typed
-    return typed.strip()
-
-
 def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
     """Return the model on the hub. A bare name may be an old id, but is more likely no id at all:
     that is said before what the hub or the network answered."""
@@ -139,43 +110,6 @@ def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hu
             f"As an id without one it could not be read: {exc.message}",
             field=exc.field,
         ) from None
-
-
-def local_folder(model: str) -> Path | None:
-    """Return the folder that was meant, None for a hub id; raises for a path that leads nowhere."""
-    if not model:
-        raise CheckpointError(
-            "No model is given.", "Give a folder or a model id like org/name.", field="model"
-        )
-    try:
-        path = Path(model).expanduser()
-        if path.is_dir():
-            return path
-        if path.is_file():
-            raise CheckpointError(
-                f"{model} is a file.", "Give the folder that it is in.", field="model"
-            )
-    except (OSError, ValueError, RuntimeError):
-        raise CheckpointError(
-            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
-        ) from None
-    if path.is_absolute() or model.startswith((".", "~")):
-        raise CheckpointError(
-            f"There is no folder {model}.", "Check the path for a typing error.", field="model"
-        )
-    return None
-
-
-def display_name(folder: Path) -> str:
-    """Return what a local model is called in files and on the screen: never its whole path.
-
-    A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
-    """
-    path = folder.resolve()
-    repository = path.parent.parent.name
-    if path.parent.name == "snapshots" and repository.startswith("models--"):
-        return repository.removeprefix("models--").replace("--", "/", 1)
-    return path.name or "model"
 
 
 def _read_folder(folder: Path) -> Checkpoint:
@@ -208,7 +142,6 @@ def describe(
     is_local = origin not in ("hub", "web")
     take_over(checkpoint)
     scored = kept_scores(checkpoint)
-    every, fast = scored_layers(scored, model.layers)
     summary = ModelSummary(
         model=typed,
         origin=origin,
@@ -223,13 +156,12 @@ def describe(
         dtypes=_dtypes(checkpoint),
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        scored=every,
-        scored_fast=fast,
         name=name or typed,
         notes=(*beside_weights(checkpoint, origin), *filter(None, (quantisation.banner,))),
+        mounted=are_fetched(state.device for state in checkpoint.states.values()),
     )
     return Inspection(
-        summary=summary,
+        summary=with_earlier(summary, scored, measured(model.layers)),
         checkpoint=checkpoint,
         model=model,
         scored=scored,
@@ -296,14 +228,11 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
         *mismatches(plan),
         *missing(plan),
     )
-    scored, fast = scored_layers(inspection.scored, model.layers)
     summary = replace(
-        inspection.summary,
+        with_earlier(inspection.summary, inspection.scored, measured(model.layers)),
         parameters=model.total_parameters,
         types=tuple(summarise_types(model.layers)),
         skipped=model.skipped,
-        scored=scored,
-        scored_fast=fast,
         notes=(*filter(None, (*banners, cache_note())), *unscored_share(model)),
         naming=naming_of(plan),
         model_class=plan.model_class,

@@ -17,7 +17,7 @@ from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
 from spectrum_tui.core.layer_types import TypeInfo
-from spectrum_tui.core.model.earlier import count_scored, kept_scores
+from spectrum_tui.core.model.earlier import Measured, kept_scores, measured, with_earlier
 from spectrum_tui.core.model.inspection import (
     Inspection,
     as_far_as_known,
@@ -27,10 +27,6 @@ from spectrum_tui.core.requests import ModelSummary
 from spectrum_tui.core.settings import DEFAULTS, Settings
 
 _FORM = f"plan {wire.form_of(ModelSummary, TypeInfo)}"
-
-
-Matrices = list[list[str]]
-"""The type of each layer, then the names of its matrices."""
 
 
 class KeptModel:
@@ -70,25 +66,21 @@ class KeptModel:
             kept = _read(path)
             if kept is None:
                 exact = self.exact()
-                kept = exact.summary, _matrices(exact)
+                kept = exact.summary, measured(exact.model.layers)
                 # A cache that cannot be written costs time, not the answer.
                 with contextlib.suppress(OutputError):
                     write_kept(path, _FORM, f"{wire.encode(kept[0])}\n{json.dumps(kept[1])}\n")
-        summary, matrices = kept
+        summary, layers = kept
         now = self.inspection.summary
-        scored, fast = count_scored(
-            self.inspection.scored, ((kind, names) for kind, *names in matrices)
-        )
         return replace(
-            summary,
+            with_earlier(summary, self.inspection.scored, layers),
             model=now.model,
             folder=now.folder,
             revision=now.revision,
             name=now.name,
             local_bytes=now.local_bytes,
             free=now.free,
-            scored=scored,
-            scored_fast=fast,
+            mounted=now.mounted,
         )
 
     def needs_imports(self) -> bool:
@@ -125,10 +117,6 @@ def _is_built_in(inspection: Inspection, settings: Settings) -> bool:
     return known_plan(inspection.checkpoint, sources, model_class=settings.model_class) is not None
 
 
-def _matrices(inspection: Inspection) -> Matrices:
-    return [[layer.type, *layer.matrix_names] for layer in inspection.model.layers]
-
-
 def _transformers_version() -> str:
     """From what pip wrote down: asking the package itself is an import of 4 s."""
     try:
@@ -137,13 +125,14 @@ def _transformers_version() -> str:
         return ""
 
 
-def _read(path: Path) -> tuple[ModelSummary, Matrices] | None:
+def _read(path: Path) -> tuple[ModelSummary, tuple[Measured, ...]] | None:
     text = read_kept(path, _FORM)
     if text is None:
         return None
     try:
         first, second = text.splitlines()
-        kept = wire.decode(first), json.loads(second)
-    except (ValueError, RecursionError):
+        layers = tuple((*others, tuple(names)) for *others, names in json.loads(second))
+        kept = wire.decode(first), layers
+    except (ValueError, TypeError, RecursionError):
         return None
-    return kept if conforms(kept, tuple[ModelSummary, Matrices]) else None
+    return kept if conforms(kept, tuple[ModelSummary, tuple[Measured, ...]]) else None

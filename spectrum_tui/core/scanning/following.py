@@ -30,9 +30,11 @@ def turn(
 
 
 class Followed:
-    """The layers of a scan, and what becomes of them by scores that others computed."""
+    """The layers of a scan, and what becomes of them by scores that others computed; `ranges` is
+    where their matrices were read in ranges."""
 
     def __init__(self, works: Sequence[LayerWork]) -> None:
+        self.ranges: list[str] = []
         self._place = {name: (work, i) for work in works for i, name in enumerate(work.names)}
 
     def take(self, entries: Iterable[Entry]) -> Iterator[ScanEvent]:
@@ -43,6 +45,11 @@ class Followed:
                 continue
             if index not in work.metrics:
                 # It took no time of ours: 0 seconds leave the estimate alone.
-                yield from work.add(index, entry.metrics, 0.0, error=entry.error)
+                events: Iterable[ScanEvent] = work.add(index, entry.metrics, 0.0, error=entry.error)
             elif entry.error < work.errors[index]:
-                yield from work.refine(index, entry.metrics, entry.error)
+                events = work.refine(index, entry.metrics, entry.error)
+            else:
+                continue
+            if entry.ranges and entry.ranges not in self.ranges:
+                self.ranges.append(entry.ranges)
+            yield from events

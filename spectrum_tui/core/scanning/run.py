@@ -51,7 +51,8 @@ from spectrum_tui.core.results.results import (
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
-from spectrum_tui.core.scanning.scan import ScanPlan, make_plan, reads_nothing, scan
+from spectrum_tui.core.scanning.plan import ScanPlan, make_plan
+from spectrum_tui.core.scanning.scan import reads_nothing, scan
 from spectrum_tui.core.scanning.streaming import (
     check_at_end,
     named,
@@ -244,7 +245,8 @@ class Outcome:
         if self.failed and not self.done:
             layer, reason = next(iter(self.failed.items()))
             raise ScanError(
-                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: {reason}.",
+                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: "
+                f"{reason.rstrip('.')}.",
                 "Check that the files are the full-precision weights, or download them again.",
             )
 

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from spectrum_tui.core.checkpoint.file_state import FileState, check_unchanged
-from spectrum_tui.core.checkpoint.headers import Checkpoint
-from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.checkpoint.file_state import check_unchanged
+from spectrum_tui.core.errors import HubError, OutOfReachError
 from spectrum_tui.core.events import (
+    KEPT,
     LayerDone,
     LayerFailed,
     LayerRescored,
@@ -26,24 +25,21 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.hub.outage import GivenUpError
-from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
     JournalTail,
     best_entries,
-    journal_path,
     read_entries,
 )
 from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
-from spectrum_tui.core.numbers import counted, size
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning import libraries
 from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
 from spectrum_tui.core.scanning.cluster_nodes import (
-    ClusterPlan,
-    check_device,
     device_text,
     in_work,
     members,
@@ -51,112 +47,22 @@ from spectrum_tui.core.scanning.cluster_nodes import (
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
-    choose_devices,
-    choose_precision,
-    default_batch_size,
     free_memory,
 )
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import (
     LayerWork,
-    gpu_need,
     gram_bytes,
-    how_many_fit,
     memory_need,
 )
+from spectrum_tui.core.scanning.plan import ScanPlan
 from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
 
-KEPT = "Finished scores are kept: the same command goes on from there."
-
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanPlan:
-    """The layers to score in the order of the results, and how: see `make_plan`.
-
-    `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
-    were when they were inspected, `reader` reads those that are not on this machine. Scores older
-    than `since` are computed again, and stay in the journal until then. `cpu` is what
-    `svd` calls the library that computes on a CPU. On a `cluster` its nodes
-    have the devices.
-    """
-
-    layers: tuple[Layer, ...]
-    journal: Path
-    devices: tuple[str, ...]
-    batch_size: int
-    notes: tuple[str, ...] = ()
-    since: float = 0.0
-    precision: str = EXACT
-    files: Mapping[str, FileState] = field(default_factory=dict)
-    reader: RangeReader | None = None
-    cluster: ClusterPlan | None = None
-    cpu: str = CPU
-
-    @property
-    def cost(self) -> float:
-        """Work of all layers, in the units of `svd.cost`."""
-        return sum(layer.cost_in(self.precision) for layer in self.layers)
-
-
-def make_plan(
-    checkpoint: Checkpoint,
-    layers: Sequence[Layer],
-    *,
-    device: str = "auto",
-    batch_size: int = 0,
-    since: float = 0.0,
-    precision: str = "auto",
-    cluster: ClusterPlan | None = None,
-) -> ScanPlan:
-    """Settle devices, batch size and precision for scoring `layers`.
-
-    On a cluster of many kinds of nodes all is exact, unless fast is asked for. Raises InputError
-    for a device that does not exist.
-    """
-    devices, notes = _devices(device, cluster)
-    fast = any(choose_precision(precision, device) == FAST for device in devices)
-    if fast:
-        notes = (*notes, "Fast precision: float32, and float64 wherever a rank depends on it.")
-    if not batch_size and cluster is None:
-        batch_size, reasons = auto_batch_size(layers, devices)
-        notes += reasons
-    return ScanPlan(
-        layers=tuple(layers),
-        journal=journal_path(checkpoint.fingerprint),
-        devices=devices,
-        batch_size=batch_size,
-        notes=notes,
-        since=since,
-        precision=FAST if fast else EXACT,
-        files=checkpoint.states,
-        cluster=cluster,
-    )
-
-
-def _devices(device: str, cluster: ClusterPlan | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(devices, notes for the user); a cluster counts as a CPU, whose float64 is fast."""
-    if cluster is None:
-        return choose_devices(device)
-    check_device(cluster.device)
-    return (CPU,), ()
-
-
-def auto_batch_size(layers: Sequence[Layer], devices: Sequence[str]) -> tuple[int, tuple[str, ...]]:
-    """(how many matrices at once on each device, a note where memory decided)."""
-    sides = (min(layer.rows, layer.columns) for layer in layers if not layer.one_dimensional)
-    most = default_batch_size(devices[0], max(sides, default=0))
-    free = min(free_memory(device) for device in devices)
-    need = memory_need if devices[0] == CPU else gpu_need
-    fitting = how_many_fit(layers, SHARE * free, most, need)
-    if fitting == most:
-        return most, ()
-    return fitting, (f"{fitting} at a time instead of {most}: {size(free)} of memory is free.",)
 
 
 def reads_nothing(plan: ScanPlan) -> bool:
@@ -189,7 +95,8 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
             done += isinstance(event, LayerDone)
             failed += isinstance(event, LayerFailed)
             yield event
-    check_unchanged(plan.files)
+    with _as_a_stop(state, cancelled):
+        check_unchanged(plan.files)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
@@ -222,20 +129,22 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal, _as_a_stop(state):
+    with Journal(plan.journal) as journal, _as_a_stop(state, cancelled):
         yield from _run(plan, works, journal, plan.precision, state, cancelled)
         if plan.precision == FAST:
             yield from _settle_order(plan, works, journal, state, cancelled)
 
 
 @contextmanager
-def _as_a_stop(state: _State) -> Iterator[None]:
-    """Take a network that is gone for a stop of the scan; a server that refuses is an error."""
+def _as_a_stop(state: _State, cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Take a network or a mount that is gone for a stop of the scan, with a note unless it was
+    cancelled; a server that refuses is an error."""
     try:
         yield
-    except GivenUpError as exc:
+    except (GivenUpError, OutOfReachError) as exc:
+        if not (state.gave_up or cancelled()):
+            state.notes.append(f"{exc} {KEPT}")
         state.gave_up = True
-        state.notes.append(f"{exc} {KEPT}")
     except HubError as exc:
         if "are kept" not in exc.hint:
             exc.hint = f"{exc.hint} {KEPT}".strip()
@@ -260,9 +169,11 @@ def _follow(
     for entries, ours in turn(lock, new_entries, cancelled):
         yield from followed.take(entries)
         state.gave_up = not ours
+    if not state.gave_up:
+        yield from followed.take(_known(plan).values())
+    state.notes += map(UNHASHED.format, followed.ranges)
     if state.gave_up:
         return
-    yield from followed.take(_known(plan).values())
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 

@@ -12,13 +12,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from spectrum_tui.core.errors import HubError, ModelChangedError, OutputError
-from spectrum_tui.core.events import LayerStarted, ScanEvent
+from spectrum_tui.core.errors import HubError, ModelChangedError, OutOfReachError, OutputError
+from spectrum_tui.core.events import LayerStarted, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import known_free
+from spectrum_tui.core.scanning.absence import Absence
 from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
@@ -140,6 +141,7 @@ class Workers:
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
+        self._absence = Absence(self._stop, lambda text: self.report(ScanNote(text)))
         self._running: list[threading.Thread] = []
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
         self.order = tuple(self._todo)
@@ -150,13 +152,6 @@ class Workers:
         """Take the matrices by this place first, and by their cost among those of one place."""
         self._todo = deque(sorted(self._todo, key=lambda task: place(*task)))
         self.order = tuple(self._todo)
-
-    def left_out(self) -> list[str]:
-        """Return the matrices that will not be begun, once the scan is stopped."""
-        with self._lock:
-            if not self._stop.is_set():
-                return []
-            return [work.names[index] for work, index in self._todo]
 
     def report(self, event: ScanEvent) -> None:
         """Have `run` yield an event of somebody else's, in whichever thread."""
@@ -267,11 +262,12 @@ class Workers:
 
         Raises what concerns every other matrix too: ScanError for a device that is lost,
         ModelChangedError for files that are not those that were inspected, HubError where they are
-        read over a network that is gone, OutputError for a disk without room for them.
+        read over a network that is gone, OutOfReachError where their mount is, OutputError for a
+        disk without room for them.
         """
         try:
             return self._score_of(work.names[index], work.layer.matrices[index], device)
-        except (ModelChangedError, HubError, OutputError):
+        except (ModelChangedError, HubError, OutOfReachError, OutputError):
             raise
         except Exception as exc:  # whatever is wrong with one matrix, the others are scored
             if is_out_of_memory(exc):
@@ -326,9 +322,20 @@ class Workers:
 
     def _score_of(self, name: str, matrix: MatrixRef, device: str) -> Scored:
         rows, columns = matrix.rows, matrix.columns
-        on = self._cpu if device == CPU else device
-        spectrum = svd.singular_values(matrix.values, rows, columns, on, self._precision)
+        spectrum = self._spectrum(matrix, self._cpu if device == CPU else device)
         error = spectrum.error if spectrum.error > svd.TOLERANCE[svd.EXACT] else 0.0
         metrics = every_metric(spectrum.values, rows, columns)
         entry = Entry(layer=name, metrics=metrics, error=error)
         return entry, KeptSpectrum(spectrum.values, rows, columns)
+
+    def _spectrum(self, matrix: MatrixRef, on: str) -> svd.Spectrum:
+        """Return the singular values, as soon as the files can be read."""
+        rows, columns = matrix.rows, matrix.columns
+        while True:
+            try:
+                found = svd.singular_values(matrix.values, rows, columns, on, self._precision)
+            except OutOfReachError as exc:
+                self._absence.wait(exc)
+            else:
+                self._absence.over()
+                return found

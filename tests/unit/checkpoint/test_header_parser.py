@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
-from spectrum_tui.core.checkpoint.headers import BITS, header_length, parse_header, read_header
+from spectrum_tui.core.checkpoint.headers import BITS, parse_header, read_header
+from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.errors import CheckpointError
 
 QUICK = settings(

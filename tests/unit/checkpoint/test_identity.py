@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import identity
+from spectrum_tui.core.checkpoint import identity, samples
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.identity import Identity, agree, remember, same_contents
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError
@@ -116,10 +116,10 @@ def test_samples_lie_at_both_ends_and_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a large file: what they see of it, byte for byte, and so what they do not."""
-    monkeypatch.setattr(identity, "WHOLE", 100)
-    monkeypatch.setattr(identity, "BLOCK", 4)
-    monkeypatch.setattr(identity, "APART", 90)
-    monkeypatch.setattr(identity, "_IN_A_JOB", 3)
+    monkeypatch.setattr(samples, "WHOLE", 100)
+    monkeypatch.setattr(samples, "BLOCK", 4)
+    monkeypatch.setattr(samples, "APART", 90)
+    monkeypatch.setattr(samples, "_IN_A_JOB", 3)
     file = save(tmp_path, {f"x{i}": torch.randn(1 + i, 30) for i in range(3)}) / FILE
     data, checkpoint = file.read_bytes(), read_checkpoint(tmp_path)
     seen = set[int]()
@@ -149,7 +149,7 @@ def test_each_expert_of_a_fused_tensor_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("gigabytes", "mebibytes"), [(140, 4), (400, 8), (700, 16), (2000, 16)])
 def test_samples_of_giants_lie_farther_apart(gigabytes: int, mebibytes: int) -> None:
-    assert identity._apart(gigabytes * 10**9) == mebibytes * 2**20
+    assert samples._apart(gigabytes * 10**9) == mebibytes * 2**20
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -157,8 +157,8 @@ def test_two_fine_tunes_of_one_base_never_mix(
     shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One tensor trained, all others the same byte for byte, sizes and times too."""
-    monkeypatch.setattr(identity, "WHOLE", 100)
-    monkeypatch.setattr(identity, "BLOCK", 8)
+    monkeypatch.setattr(samples, "WHOLE", 100)
+    monkeypatch.setattr(samples, "BLOCK", 8)
     base = llama(2)
     seen = set()
     for name in ("", *base):
@@ -185,14 +185,14 @@ def test_a_file_that_changes_while_it_is_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = save(tmp_path, llama(1)) / FILE
-    real = identity._jobs
+    real = samples._jobs
     changes = [lambda: overwrite(file, file.read_bytes()), file.unlink]
 
-    def jobs(shard: identity.Contents, apart: int) -> object:
+    def jobs(shard: samples.Contents, apart: int) -> object:
         changes.pop(0)()
         return real(shard, apart)
 
-    monkeypatch.setattr(identity, "_jobs", jobs)
+    monkeypatch.setattr(samples, "_jobs", jobs)
     with pytest.raises(ModelChangedError):
         read_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="cannot be read"):
@@ -378,8 +378,8 @@ def test_a_copy_that_may_be_either_of_two_models_is_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two models of the hub that differ between the samples alone."""
-    monkeypatch.setattr(identity, "WHOLE", 100)
-    monkeypatch.setattr(identity, "BLOCK", 8)
+    monkeypatch.setattr(samples, "WHOLE", 100)
+    monkeypatch.setattr(samples, "BLOCK", 8)
     one = {"a.weight": torch.randn(40, 40)}
     other = {"a.weight": one["a.weight"].clone()}
     other["a.weight"][10] += 1

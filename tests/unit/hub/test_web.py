@@ -12,9 +12,11 @@ from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
-from spectrum_tui.core.model.inspection import called, inspect_model
+from spectrum_tui.core.model.inspection import inspect_model
+from spectrum_tui.core.model.named import called
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
+from spectrum_tui.core.scanning import streaming
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
@@ -257,7 +259,7 @@ def test_a_folder_in_single_bytes_is_given_up(
 
 
 def test_a_web_server_that_limits_is_named(address: str, online: FakeHub) -> None:
-    online.failures["/web/"] = [429]
+    online.failures["/web/"] = [429] * 50  # threads of a test before may still ask
     online.retry_after = "86400"
     with pytest.raises(HubError, match="localhost refuses further requests") as caught:
         read_web(address)
@@ -300,7 +302,30 @@ def test_what_may_pass_is_asked_again(
     wanted = read_web(address).checkpoint
     said: list[str] = []
     monkeypatch.setattr(patience, "time", Clock())
-    online.failures[f"GET /web/{REPO}"] = [503, 502, 0, 429]
+    online.failures[f"GET /web/{REPO}"] = [503, 503, 503, 502, 0, 429]
     online.busy_for, online.retry_after = "0", "0"
     assert read_web(address, Patience((0.01, 0.01), say=said.append)).checkpoint == wanted
     assert [line for line in said if "HTTP 503" in line]
+
+
+@pytest.mark.parametrize("marks", [(), ("ETag",)])
+def test_a_server_that_is_gone_at_the_end_matters_where_nothing_else_tells_of_changes(
+    marks: tuple[str, ...],
+    address: str,
+    online: FakeHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    online.web_marks = marks
+    found = inspect_model(address)
+
+    def gone(url: str) -> None:
+        raise HubError("Nobody is there.")
+
+    monkeypatch.setattr(streaming, "read_web", gone)
+    settings = Settings(model=address, device="cpu", output_dir=str(tmp_path / "out"))
+    if marks:
+        assert isinstance(list(run_scan(settings, found))[-1], ResultReady)
+    else:
+        with pytest.raises(HubError, match="Nobody"):
+            list(run_scan(settings, found))

@@ -47,6 +47,7 @@ def cas(
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
     monkeypatch.setattr(xet, "LEAST", 100)
     monkeypatch.setattr(xet, "PIECE", 15_500)
+    monkeypatch.setattr(xet, "TRIAL", 0)
     monkeypatch.setattr(xet, "CONFIG", xet.CONFIG | {"client.retry_base_delay": "5ms"})
     with FakeCas(online, REPO) as running:
         yield running
@@ -144,7 +145,7 @@ def test_a_failure_goes_on_by_plain_ranges_where_it_stopped(
             cas.cuts[part] = what
         else:
             cas.failures[part] = list(what)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert read(reader, 8, 50_000) == shard.read_bytes()[8:50_000]
     ((first, last),) = online.ranges(NAME)
     assert last == 49_999 and first in (8, 15_508, *range(7000, 50_000, 7000))
@@ -152,7 +153,7 @@ def test_a_failure_goes_on_by_plain_ranges_where_it_stopped(
     asked = len(cas.requests)
     assert read(reader, 0, 20_000) == shard.read_bytes()[:20_000]
     assert len(cas.requests) == asked
-    (said,) = caplog.messages
+    (said,) = [text for text in caplog.messages if "hf_xet" in text]
     assert "plain ranges take its place" in said and "secret" not in said
 
 
@@ -283,6 +284,7 @@ def test_versions_that_hold_the_interpreter_are_not_used(
     installed: str, used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xet, "version", lambda name: installed)
+    monkeypatch.setattr(xet, "TRIAL", 0)
     assert xet.XetStore().gives(XetFile("0" * 64, ""), xet.LEAST) is used
 
 
@@ -298,6 +300,59 @@ def test_a_home_that_cannot_be_written_keeps_its_log_off_the_screen(
     monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "file" / "xet"))
     assert read(reader, 0, 20_000) == shard.read_bytes()[:20_000]
     assert not cas.requests and not "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(("seconds", "is_kept"), [(0.9, True), (1.1, False)])
+def test_the_faster_way_is_kept(
+    seconds: float, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, file, nbytes = xet.XetStore(), XetFile("0" * 64, ""), xet.LEAST
+    store.took(nbytes - 1, 1e-3)  # a small range tells nothing: it is always plain
+    for _ in range(xet.TRIAL):
+        assert not store.gives(file, nbytes)
+        store.took(nbytes, 1.0)
+    for _ in range(xet.TRIAL):
+        assert store.gives(file, nbytes)
+        store.took(nbytes, seconds, by_xet=True)
+    for _ in range(xet.TRIAL):  # the line gets slower: no reason to leave it
+        assert store.gives(file, nbytes) is is_kept
+        store.took(nbytes, 9.0, by_xet=is_kept)
+
+
+def test_its_log_lies_in_the_home_that_a_person_names(
+    reader: RangeReader,
+    cas: FakeCas,
+    shard: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "HF_XET_CACHE", "~/elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert read(reader, 0, 20_000) == shard.read_bytes()[:20_000] and cas.requests
+    assert (tmp_path / "elsewhere" / "logs").is_dir() and not (tmp_path / "~").exists()
+
+
+def test_who_waited_while_it_was_left_asks_the_hub_for_nothing(
+    reader: RangeReader, cas: FakeCas, online: FakeHub
+) -> None:
+    read(reader, 0, 99)
+    file = reader._places["it"].xet
+    assert file is not None
+    reader.xet._opening.acquire()
+    failed = list[xet.XetError]()
+
+    def work() -> None:
+        with pytest.raises(xet.XetError) as caught:
+            next(reader.xet.pieces(file, 1000, 0, 1000))
+        failed.append(caught.value)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    reader.xet.leave(xet.XetError("the hub is silent"))
+    reader.xet._opening.release()
+    thread.join()
+    assert failed and not cas.let_in
 
 
 def test_more_bytes_than_were_asked_for_are_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +372,8 @@ def test_a_process_ends_with_streams_open(file: RemoteFile, cas: FakeCas, tmp_pa
     cas.stalled = "xorbs"
     code = f"""
 import threading, time
-from spectrum_tui.core.hub import xet
+from spectrum_tui.core.hub import guard, xet
+guard.guard_client()
 xet._access = lambda route: ({cas.address!r}, {TOKEN!r}, int(time.time()) + 3600)
 store, file = xet.XetStore(), xet.XetFile({_hash(cas)!r}, "")
 work = lambda: next(store.pieces(file, {file.size}, 0, 40_000))
@@ -332,6 +388,8 @@ print("open", flush=True)
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "open\n", "")
     assert time.monotonic() - before < 10 and cas.asked.count("xorbs")
+    (written,) = (tmp_path / "xet" / "logs").iterdir()
+    assert written.stat().st_size < 1000  # else 40 kB of these three ranges
 
 
 def _hash(cas: FakeCas) -> str:

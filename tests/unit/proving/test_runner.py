@@ -125,7 +125,8 @@ def test_all_rows_run_and_what_they_came_to_is_written(table: Table) -> None:
     assert len(heard.estimates) == 1
     folder = table.folder / "proof"
     assert read_proof(folder) == proof
-    assert {path.name for path in folder.iterdir()} >= {"proof.json", "proof.md", "proof.svg"}
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"proof.json", "proof.md", "proof.svg"} and "prove.lock" not in names
     assert [f"{one.method}/{one.seed}" for one in proof.outcomes] == ROWS
     assert proof.texts["train"].documents + proof.texts["held_out"].documents == 20
     assert proof.texts["train"].tokens > 100 and proof.verdict.lines

@@ -30,6 +30,7 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.journal.journal import read_journal
+from spectrum_tui.core.option_values import parse_cluster
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import cluster, cluster_nodes
 from spectrum_tui.core.scanning.chunks import Item, Pile
@@ -37,7 +38,7 @@ from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.layers import memory_need
 from spectrum_tui.core.scanning.ray_cluster import Lost, Node
 from spectrum_tui.core.scanning.run import run_scan
-from spectrum_tui.core.settings import Settings, parse_cluster
+from spectrum_tui.core.settings import Settings
 from tests.checkpoints import experts, llama, save, spoil
 from tests.commands import Capture
 from tests.fake_hub import FakeHub

@@ -22,7 +22,7 @@ from spectrum_tui.core.scanning.devices import (
     pick_devices,
 )
 from spectrum_tui.core.scanning.layers import held_bytes, how_many_fit, memory_need
-from spectrum_tui.core.scanning.scan import auto_batch_size, make_plan
+from spectrum_tui.core.scanning.plan import auto_batch_size, make_plan
 from spectrum_tui.core.scoring import svd
 from tests.checkpoints import experts, llama, save
 from tests.scans import is_matrix, layers_of
@@ -151,7 +151,7 @@ def test_the_batch_is_what_memory_allows(
     needs = sorted((memory_need(layer) for layer in layers), reverse=True)
 
     def with_free(free: float) -> tuple[int, tuple[str, ...]]:
-        monkeypatch.setattr("spectrum_tui.core.scanning.scan.free_memory", lambda device: int(free))
+        monkeypatch.setattr("spectrum_tui.core.scanning.plan.free_memory", lambda device: int(free))
         return auto_batch_size(layers, ("cpu",))
 
     assert with_free(1e12) == (8, ())

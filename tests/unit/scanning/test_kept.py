@@ -22,7 +22,8 @@ from spectrum_tui.core.events import (
     ScanEnded,
 )
 from spectrum_tui.core.journal.journal import read_journal, sealed
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
 from tests import checkpoints, oracle

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core.checkpoint import headers as checkpoint_module
-from spectrum_tui.core.checkpoint import sources
+from spectrum_tui.core.checkpoint import heads, sources
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.events import ScanEvent
@@ -23,8 +22,9 @@ from spectrum_tui.core.naming.stored import same_bytes, stored_plan
 from spectrum_tui.core.quantised.companions import Stored
 from spectrum_tui.core.quantised.dequantise import dequantise
 from spectrum_tui.core.quantised.detect import detect
+from spectrum_tui.core.scanning.plan import make_plan
 from spectrum_tui.core.scanning.run import run_scan
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
 from tests import quantised, quantisers
@@ -242,13 +242,13 @@ def test_a_header_that_changes_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save(tmp_path, llama(1))
-    real = checkpoint_module.header_length
+    real = heads.header_length
 
     def header_length(head: bytes, name: str, size: int | None) -> int:
         rewritten(folder / name)
         return real(head, name, size)
 
-    monkeypatch.setattr(checkpoint_module, "header_length", header_length)
+    monkeypatch.setattr(heads, "header_length", header_length)
     with pytest.raises(ModelChangedError):
         read_checkpoint(folder)
 

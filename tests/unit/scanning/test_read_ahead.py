@@ -18,8 +18,9 @@ import pytest
 from spectrum_tui.core import disk
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.naming.extents import Extent, extents_of
 from spectrum_tui.core.naming.parameters import MatrixRef, StoredSource, Window, plain_source
-from spectrum_tui.core.scanning import read_ahead, scratch
+from spectrum_tui.core.scanning import read_ahead, read_plan, scratch
 from spectrum_tui.core.scanning.read_ahead import ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.scratch import Scratch
@@ -465,3 +466,99 @@ def test_one_connection_fetches_while_the_pool_is_full() -> None:
         ahead.release(f"m{i}")
     assert line.most > 2  # the network is
     ahead.finish()
+
+
+def idle(line: Line, model: Model, segment: int, part: int, room: Room | None = None) -> ReadAhead:
+    """One whose connections have not begun: whoever reads fetches alone."""
+    return ReadAhead(
+        line, model.plan(segment), room or Room(segment), slots=2, segment=segment, part=part
+    )
+
+
+def test_a_rest_shorter_than_a_part_comes_along() -> None:
+    model = Model.of((25, 13))  # 650 bytes
+    line = Line(model.size)
+    assert read(idle(line, model, 650, 300), model.matrices[0]) == line.data[64:]
+    assert line.ranges == 1  # 600 and 50 were two
+    line.ranges = 0
+    read(idle(line, model, 650, 200), model.matrices[0])
+    assert line.ranges == 2  # 400 and 250
+
+
+def test_what_somebody_waits_for_comes_first_and_by_all_connections() -> None:
+    model = Model.of((20, 20), (20, 20))
+    line = Line(model.size)
+    ahead = idle(line, model, 800, 100)
+    with ahead._changed:
+        ahead._place(ahead._plan.segments[0])  # begun, as far as the pool goes
+    ahead._allowed = 1
+    first: list[Any] = []
+    fetch = line.fetch
+
+    def watched(file: str, start: int, buffer: memoryview) -> None:
+        first.extend(ahead._open[:1])
+        fetch(file, start, buffer)
+
+    line.fetch = watched  # type: ignore[method-assign]
+    read(ahead, model.matrices[1])
+    assert first[0] is ahead._plan.segments[1]
+    assert ahead._allowed == ahead._most
+    ahead._allowed = 1
+    read(ahead, model.matrices[0])  # it was coming already
+    assert ahead._allowed == ahead._most
+
+
+class Meddled(Room):
+    """A disk during whose work a matrix is released, and its place taken by somebody else."""
+
+    released: ReadAhead | None = None
+    at = ""
+
+    def _meddle(self, at: str) -> None:
+        if self.released is not None and self.at == at:
+            ahead, self.released = self.released, None
+            ahead.release("m0")
+
+    def write(self, place: int, data: memoryview) -> bool:
+        """Write, and have it released meanwhile."""
+        self._meddle("write")
+        self.during = self.taken
+        return super().write(place, data)
+
+    def read_into(self, place: int, start: int, target: memoryview) -> bool:
+        """Have it released and overwritten, and read."""
+        self._meddle("read")
+        if self.at == "read" and not self.taken:
+            super().write(self.take(), memoryview(b"other" * 200))
+        return super().read_into(place, start, target)
+
+
+@pytest.mark.parametrize("at", ["write", "read"])
+def test_a_place_on_the_disk_is_nobody_elses_while_it_is_used(at: str) -> None:
+    model = Model.of((10, 50))
+    line, room = Line(model.size), Meddled(1000)
+    ahead = idle(line, model, 1000, 100, room)
+    ahead._free.clear()  # the pool is full
+    ahead.release("nothing")
+    room.released, room.at = ahead, at
+    assert read(ahead, model.matrices[0], strip=20) == line.data[64:]
+    assert room.released is None
+    if at == "write":
+        assert (room.during, room.taken) == (1, 0)
+
+
+def test_what_is_converted_at_once_is_fetched_for_the_first_matrix_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others are made of what is kept of the conversion: its bytes do not wait for them."""
+    model = Model.of((10, 10), (10, 10), (10, 10))
+    whole = Extent(FILE, 64, 264)
+    last = model.matrices[2]
+    monkeypatch.setattr(read_plan, "shared_conversion", lambda matrix: 0 if matrix is last else 7)
+    monkeypatch.setattr(read_plan, "extents_of", lambda m: extents_of(m) if m is last else [whole])
+    plan = model.plan(1000)
+    assert [(s.start, s.end, s.wanted) for s in plan.segments] == [
+        (64, 264, {"m0"}),
+        (464, 664, {"m2"}),
+    ]
+    assert plan.nbytes == 400

@@ -27,8 +27,9 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved import library
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning.devices import default_batch_size
+from spectrum_tui.core.scanning.plan import make_plan
 from spectrum_tui.core.scanning.run import run_scan
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle

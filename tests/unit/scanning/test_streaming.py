@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 
 from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
@@ -29,7 +30,7 @@ from spectrum_tui.core.journal.journal import journal_path, read_entries
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
-from spectrum_tui.core.scanning import cluster_task, streaming
+from spectrum_tui.core.scanning import cluster_task, read_ahead, streaming
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.streaming import streams
@@ -141,6 +142,16 @@ def test_every_byte_of_a_matrix_is_fetched_once(model: Streamed) -> None:
     assert not (model.folder.parent / "hub-cache").exists()
 
 
+def test_shards_that_are_in_the_cache_are_read_there(model: Streamed) -> None:
+    first, *_, last = sorted(path.name for path in model.folder.glob("*.safetensors"))
+    hf_hub_download(REPO, first, revision=model.hub.commit(REPO))
+    wanted = scores(model.local(since=1e12))
+    model.hub.requests.clear()
+    assert scores(model.scan()) == wanted
+    assert [r for r in model.hub.ranges(last) if r[0]]
+    assert not model.hub.ranges(first)
+
+
 def test_the_provenance_says_what_was_not_checked(model: Streamed) -> None:
     *_, ready = model.scan()
     assert isinstance(ready, ResultReady)
@@ -247,8 +258,9 @@ def test_a_stop_ends_the_wait_for_a_network(
     def cancelled() -> bool:
         return any(request.status == 503 for request in model.hub.requests)
 
-    events = model.scan(found, cancelled=cancelled)
-    assert (end(events).reason, end(events).failed) == ("stopped", 0)
+    ended = end(model.scan(found, cancelled=cancelled))
+    assert (ended.reason, ended.failed) == ("stopped", 0)
+    assert not any("network" in note for note in ended.notes), "who stops a scan knows why"
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -419,6 +431,7 @@ def test_what_a_killed_scan_has_left_is_deleted_by_the_next_one(model: Streamed)
     (place / "dead").mkdir(parents=True)
     (place / "dead" / "shard").write_bytes(b"1")
     (place / "dead.lock").touch()
+    (place / "dead-before-its-first-file.lock").touch()
     with WholeFiles(RangeReader({}), place).opened() as alive:
         alive._folder.mkdir()
         (alive._folder / "shard").write_bytes(b"2")
@@ -484,10 +497,38 @@ def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
 def test_after_a_stop_nothing_more_is_fetched(
     model: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Though a matrix is in work for long."""
     monkeypatch.setattr(streaming, "TICK", 0.001)
     monkeypatch.setattr(streaming, "SEGMENT", 1500)
     found = inspect_model(REPO)
-    model.hub.delay = 0.01
-    events = model.scan(found, cancelled=lambda: len(model.hub.requests) > 20, batch_size=1)
+    stopped, real = threading.Event(), svd.singular_values
+
+    def slow(*arguments: Any) -> svd.Spectrum:
+        spectrum = real(*arguments)
+        stopped.set()
+        count = -1
+        while count < (count := len(model.hub.requests)):  # until nobody asks any more
+            time.sleep(0.3)
+        return spectrum
+
+    monkeypatch.setattr(svd, "singular_values", slow)
+    events = model.scan(found, cancelled=stopped.is_set, batch_size=1)
     assert end(events).reason == "stopped"
     assert model.fetched() < sum(path.stat().st_size for path in model.folder.glob("*.s*")) / 2
+
+
+@pytest.mark.parametrize(("free", "slots"), [(2**40, 32), (2**28, 8), (2**20, 2), (None, 32)])
+def test_the_pool_is_a_share_of_the_free_memory(
+    free: int | None, slots: int, model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    real = read_ahead.ReadAhead
+
+    def recorded(*arguments: Any, slots: int) -> Any:
+        made.append(slots)
+        return real(*arguments, slots=slots)
+
+    monkeypatch.setattr(streaming, "known_free", lambda: free)
+    monkeypatch.setattr(streaming, "ReadAhead", recorded)
+    model.scan(types=("self_attn.k_proj",))
+    assert set(made) == {slots}

@@ -39,6 +39,7 @@ def cas(model: Streamed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"))
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
     monkeypatch.setattr(xet, "LEAST", 2)
+    monkeypatch.setattr(xet, "TRIAL", 0)
     monkeypatch.setattr(xet, "CONFIG", xet.CONFIG | {"client.retry_base_delay": "5ms"})
     with FakeCas(model.hub, REPO) as running:
         yield running

@@ -29,10 +29,13 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.journal import lock
 from spectrum_tui.core.journal.journal import Journal, read_journal
 from spectrum_tui.core.journal.lock import ScanLock
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.results.results import UNHASHED
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.worker.progress import ScanProgress
 from tests.checkpoints import llama, save
 from tests.scans import (
@@ -70,12 +73,12 @@ class First:
         assert self._lock.take()
         self._journal = Journal(self.path).__enter__()
 
-    def finish(self, count: int) -> set[str]:
-        """The layers that are written down now."""
+    def finish(self, count: int, ranges: str = "") -> set[str]:
+        """The layers that are written down now, as read in `ranges`."""
         names = set()
         for _ in range(count):
             entry = self._entries.pop()
-            self._journal.append(entry)
+            self._journal.append(replace(entry, ranges=ranges))
             names.add(entry.layer)
         return names
 
@@ -174,6 +177,22 @@ def test_what_the_first_finished_is_not_computed_again(folder: Path, computed: l
     assert scores_of(events) == first.right
     assert not computed
     assert notes(events)[-1] == "The other scan has ended: 0 layers left to score."
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_the_first_read_in_ranges_is_said_at_the_end(folder: Path, stopped: bool) -> None:
+    with First(folder) as first:
+        second = Second(folder)
+        second.until(is_note)
+        first.finish(1)
+        first.finish(2, ranges="commit 0123456789ab")
+        second.done(3)
+        if stopped:
+            second.stop.set()
+            second.until(lambda event: isinstance(event, ScanEnded))
+    end = second.rest()[-1]
+    assert isinstance(end, ScanEnded) and end.reason == ("stopped" if stopped else "finished")
+    assert end.notes == (UNHASHED.format("commit 0123456789ab"),)
 
 
 def test_a_stop_while_it_follows(folder: Path, computed: list[str]) -> None:
@@ -315,6 +334,15 @@ def test_where_no_lock_can_be_the_scan_goes_on(place: Callable[[Path], None], fo
     events = run(folder, only=is_matrix)
     assert len(scores_of(events)) == MATRICES
     assert not notes(events)
+
+
+def test_no_lock_is_left_by_who_ends_and_none_of_the_killed_stops_anybody(folder: Path) -> None:
+    lock = journal_of(folder).with_suffix(".lock")
+    lock.parent.mkdir(parents=True)
+    lock.write_text('[7, "host", 0]')  # what a killed one leaves
+    events = run(folder, only=is_matrix)
+    assert len(scores_of(events)) == MATRICES and not notes(events)
+    assert not list(cache_dir().rglob("*.lock"))
 
 
 def test_models_do_not_wait_for_each_other(folder: Path, tmp_path: Path) -> None:

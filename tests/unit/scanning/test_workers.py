@@ -26,7 +26,8 @@ from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.scanning import scan as scan_module
 from spectrum_tui.core.scanning import workers
 from spectrum_tui.core.scanning.layers import memory_need
-from spectrum_tui.core.scanning.scan import make_plan, scan
+from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
 from tests.checkpoints import llama, save

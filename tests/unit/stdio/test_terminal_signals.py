@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.settings import AUTO, SIGNALS, parse_signals
+from spectrum_tui.core.option_values import AUTO, SIGNALS, parse_signals
 from spectrum_tui.stdio import terminal_signals
 from spectrum_tui.stdio.terminal_signals import PERIOD, TerminalSignals
 from tests.hostile import HIDDEN

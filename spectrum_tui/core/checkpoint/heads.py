@@ -1,0 +1,71 @@
+"""The bytes that a shard begins with: a little-endian u64, the length of the header, and that."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from spectrum_tui.core.checkpoint.file_state import FileState, changed
+from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.disk import open_regular
+from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.platforms import no_reading_ahead
+
+MAX_HEADER = 100_000_000
+"""Bytes; the cap of the safetensors library itself."""
+
+FIRST_READ = 2**17
+"""Bytes that are fetched of a shard at first: the headers of 500 tensors, and what Linux asks a
+mount for at once."""
+
+
+def read_head(path: Path, *, fetched: bool = False) -> tuple[FileState, bytes]:
+    """Return a shard's state and its header.
+
+    With `fetched`, the file is on a mount that fetches what is read, and may fetch more than that:
+    hf-mount goes on with 8 MiB where the first read of an opened file is not at its end.
+
+    Raises ModelChangedError for a file that is written to meanwhile, CheckpointError for any other
+    that is none.
+    """
+    try:
+        with open_regular(path) as file:
+            state = FileState.of(os.fstat(file.fileno()))
+            first = _first_bytes(file, state.size) if fetched else file.read(8)
+            end = 8 + header_length(first[:8], path.name, state.size)
+            head = first[:end] + file.read(max(0, end - len(first)))
+            if FileState.of(os.fstat(file.fileno())) != state:
+                raise changed(str(path))
+    except OSError as exc:
+        raise unreadable(path, exc) from None
+    return state, head[8:]
+
+
+def _first_bytes(file: BinaryIO, size: int) -> bytes:
+    no_reading_ahead(file.fileno())
+    raw = io.FileIO(file.fileno(), closefd=False)
+    raw.seek(max(0, size - 1))
+    raw.read(1)
+    raw.seek(0)
+    return raw.read(FIRST_READ)
+
+
+def header_length(head: bytes, name: str, size: int | None) -> int:
+    """Return the header's length in bytes, from the first 8 bytes of a shard of `size` bytes."""
+    if head.startswith(b"version "):
+        raise CheckpointError(
+            f"{name} is a Git LFS pointer, not the weights.",
+            "Run `git lfs pull` in the model folder.",
+            field="model",
+        )
+    length = int(struct.unpack("<Q", head)[0]) if len(head) == 8 else 0
+    if length < 2 or length > MAX_HEADER or (size is not None and length + 8 > size):
+        raise CheckpointError(
+            f"{name} is not a safetensors file (its header does not fit).",
+            "Download it again; the transfer may have been cut short.",
+            field="model",
+        )
+    return length

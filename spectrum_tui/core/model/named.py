@@ -1,0 +1,76 @@
+"""What a user typed for a model: a folder, an address, an id; and what it is called by it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from spectrum_tui.core.errors import CheckpointError
+from spectrum_tui.core.hub.cloud import is_in_a_bucket
+from spectrum_tui.core.hub.web import check_address, is_web_folder, web_name
+from spectrum_tui.core.settings import DEMO, DEMO_NAME
+
+OWNED = "org/name, as in Qwen/Qwen3-0.6B"
+"""What an id on the hub looks like."""
+
+
+def called(model: str) -> str:
+    """Return what the files of a model are named after; raises HubError for an address that may
+    not be shown, and leaves what is wrong with a path to `inspect_model`."""
+    model = trimmed(model)
+    if model == DEMO:
+        return DEMO_NAME
+    with contextlib.suppress(CheckpointError):
+        folder = local_folder(model)
+        if folder is not None:
+            return display_name(folder)
+    if is_web_folder(model) or is_in_a_bucket(model):
+        check_address(model)
+        return web_name(model)
+    return model
+
+
+def trimmed(typed: str) -> str:
+    """Return what was typed, without the spaces around it unless there is a folder of just that
+    name."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        if Path(typed).expanduser().is_dir():
+            return typed
+    return typed.strip()
+
+
+def local_folder(model: str) -> Path | None:
+    """Return the folder that was meant, None for a hub id; raises for a path that leads nowhere."""
+    if not model:
+        raise CheckpointError(
+            "No model is given.", "Give a folder or a model id like org/name.", field="model"
+        )
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file():
+            raise CheckpointError(
+                f"{model} is a file.", "Give the folder that it is in.", field="model"
+            )
+    except (OSError, ValueError, RuntimeError):
+        raise CheckpointError(
+            f"{model!r} is not a usable path.", "Give a folder or a model id.", field="model"
+        ) from None
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise CheckpointError(
+            f"There is no folder {model}.", "Check the path for a typing error.", field="model"
+        )
+    return None
+
+
+def display_name(folder: Path) -> str:
+    """Return what a local model is called in files and on the screen: never its whole path.
+
+    A snapshot in the hub's cache is called by its id, `models--org--name` being `org/name`.
+    """
+    path = folder.resolve()
+    repository = path.parent.parent.name
+    if path.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/", 1)
+    return path.name or "model"
