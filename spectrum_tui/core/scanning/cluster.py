@@ -19,7 +19,6 @@ from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import LayerStarted, NodesChanged, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import (
     BASE,
@@ -46,7 +45,7 @@ _LOOK = 2.0
 """Seconds between two looks at which nodes there are."""
 _GRACE = 6.0
 """Seconds for which a scan that is stopped waits for what is in work."""
-_STREAMED = "The nodes read values from the hub as needed."
+_STREAMED = "The nodes read values over the network as needed."
 
 
 class Cluster(Protocol):
@@ -80,13 +79,14 @@ class _Started:
 
 @dataclass(slots=True, kw_only=True)
 class _Said:
-    """What went otherwise than planned; `streamed` is what was read in ranges, `given_up` what was
-    in work when a scan was stopped."""
+    """What went otherwise than planned; `read` are the notes on how values were read,
+    `given_up` what was in work when a scan was stopped."""
 
     again: set[str] = field(default_factory=set)
     given_up: int = 0
     on_cpu: set[str] = field(default_factory=set)
-    streamed: str = ""
+    streamed: bool = False
+    read: dict[str, None] = field(default_factory=dict)
     refusal: str = ""
 
     def notes(self) -> Iterator[str]:
@@ -100,8 +100,7 @@ class _Said:
         if self.on_cpu:
             matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
             yield f"{matrices} computed on the CPU: a GPU had no memory, or failed."
-        if self.streamed:
-            yield UNHASHED.format(self.streamed)
+        yield from self.read
 
 
 class ClusterWorkers:
@@ -273,6 +272,7 @@ class ClusterWorkers:
             work, index = self._place[entry.layer]
             # By this machine's clock, as --fresh asks for: a node's may be wrong.
             self._journal.append(replace(entry, made=time.time()), spectrum)
+            self._said.read |= dict.fromkeys(entry.read_notes)
             yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)
@@ -281,11 +281,9 @@ class ClusterWorkers:
             started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
         self._traffic.add(answer.fetched)
-        if answer.streamed:
-            if not self._said.streamed:
-                yield ScanNote(_STREAMED)
-            model, revision = self._plan.reference.model, self._plan.reference.revision
-            self._said.streamed = f"commit {revision[:12]}" if revision else model
+        if answer.streamed and not self._said.streamed:
+            self._said.streamed = True
+            yield ScanNote(_STREAMED)
 
     def _failed(self, name: str, reason: str) -> Iterator[ScanEvent]:
         work, index = self._place[name]

@@ -40,13 +40,13 @@ from spectrum_tui.core.naming.stored import NAMING
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import (
-    UNHASHED,
     MetricColumn,
     Parts,
     Provenance,
     Result,
     Scores,
     int_array,
+    read_notes,
 )
 from spectrum_tui.core.saved import library, store
 from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
@@ -56,7 +56,6 @@ from spectrum_tui.core.scanning.scan import reads_nothing, scan
 from spectrum_tui.core.scanning.streaming import (
     check_at_end,
     named,
-    read_notes,
     streamed,
     streams,
     whole_files_folder,
@@ -138,7 +137,7 @@ def _scanned(
     reader = plan.reader
     if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
         # For who reads the scores, not for the screen.
-        outcome.notes += read_notes(inspection)
+        outcome.notes += read_notes(reader.where, unmarked=reader.unmarked)
     outcome.notes = tuple(dict.fromkeys((*outcome.notes, *outcome.earlier)))
     if outcome.done:
         result = build_result(inspection, plan, outcome).with_metric(settings.metric)
@@ -229,7 +228,7 @@ class Outcome:
         match event:
             case ScanStarted():
                 self.device, self.notes = event.device, event.notes
-                self.earlier = tuple(map(UNHASHED.format, event.ranges))
+                self.earlier = event.earlier
             case LayerDone():
                 self.done[event.layer] = event
             case LayerRescored():

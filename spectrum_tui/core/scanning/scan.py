@@ -36,7 +36,6 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
-from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning import libraries
 from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
 from spectrum_tui.core.scanning.cluster_nodes import (
@@ -121,7 +120,7 @@ def _events(
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     plan = plan if holder else _with_fastest_library(plan, works)
     started = _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
-    yield replace(started, ranges=_read_at(works, known))
+    yield replace(started, earlier=_read_notes(works, known))
     for work in works:
         yield from work.resumed()
     if holder:
@@ -171,17 +170,17 @@ def _follow(
         state.gave_up = not ours
     if not state.gave_up:
         yield from followed.take(_known(plan).values())
-    state.notes += map(UNHASHED.format, followed.ranges)
+    state.notes += followed.notes
     if state.gave_up:
         return
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
-def _read_at(works: Sequence[LayerWork], known: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Return where those of these matrices that are scored were read in ranges."""
+def _read_notes(works: Sequence[LayerWork], known: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Return what the provenance says of how those of these matrices that are scored were read."""
     entries = (known[name] for work in works for name in work.names if name in known)
-    return tuple(dict.fromkeys(entry.ranges for entry in entries if entry.ranges))
+    return tuple(dict.fromkeys(note for entry in entries for note in entry.read_notes))
 
 
 def _with_fastest_library(plan: ScanPlan, works: Sequence[LayerWork]) -> ScanPlan:

@@ -23,7 +23,6 @@ from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
-from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_plan import ReadPlan
@@ -52,20 +51,6 @@ WINDOW = 10
 """Reports over which the speed is taken."""
 
 
-UNMARKED = (
-    "The server gives neither ETag nor Last-Modified: that its files did not change during the "
-    "scan is known by their sizes, headers and samples alone."
-)
-"""What stands there besides, for such a server."""
-
-
-def read_notes(inspection: Inspection) -> tuple[str, ...]:
-    """Return what stands in the provenance of a scan that read its values from elsewhere."""
-    summary = inspection.summary
-    where = summary.model if inspection.web else f"commit {summary.revision[:12]}"
-    return UNHASHED.format(where), *([UNMARKED] if _unmarked(inspection) else [])
-
-
 def check_at_end(inspection: Inspection) -> None:
     """Look at the files of a folder on the web again: most servers mark them by the second, so that
     one that was written twice in a second has one mark.
@@ -78,7 +63,7 @@ def check_at_end(inspection: Inspection) -> None:
     try:
         now = read_web(model)
     except HubError:
-        if _unmarked(inspection):
+        if any(file.is_unmarked for file in inspection.web.values()):
             raise
         return  # each range had its mark
     if now.checkpoint.identity != inspection.checkpoint.identity:
@@ -87,10 +72,6 @@ def check_at_end(inspection: Inspection) -> None:
             "Scan again with --fresh: the scores so far may mix old and new files.",
             field="model",
         )
-
-
-def _unmarked(inspection: Inspection) -> bool:
-    return not all(file.tag or file.modified for file in inspection.web.values())
 
 
 def streams(settings: Settings, inspection: Inspection) -> bool:
@@ -180,7 +161,7 @@ def reading_ahead(
             with _file_by_file(reader, workers, kept):
                 yield
         return
-    workers.ranges = reader.where
+    workers.ranges, workers.unmarked = reader.where, reader.unmarked
     plan = ReadPlan(workers.order, SEGMENT, reader.files)
     free = known_free()
     pool = POOL if free is None else min(POOL, free // SHARE)

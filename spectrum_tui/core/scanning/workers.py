@@ -113,7 +113,8 @@ class Workers:
 
     `cpu` is what `svd` calls the library that computes on a CPU.
     `order` are the matrices as they are taken, `scored` is called with the name of each that is
-    done, before its event; `ranges` is where the matrices are read in ranges.
+    done, before its event; `ranges` and `unmarked` are what an entry of the journal says of how the
+    matrices were read.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Workers:
         self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
         self.order = tuple(self._todo)
         self.scored: Callable[[str], None] = lambda name: None
-        self.ranges = ""
+        self.ranges, self.unmarked = "", False
 
     def take_by(self, place: Callable[[LayerWork, int], int]) -> None:
         """Take the matrices by this place first, and by their cost among those of one place."""
@@ -313,7 +314,8 @@ class Workers:
             else:
                 entry, spectrum = score
                 made = time.time()
-                entry = replace(entry, seconds=seconds, made=made, ranges=self.ranges)
+                entry = replace(entry, seconds=seconds, made=made)
+                entry = replace(entry, ranges=self.ranges, unmarked=self.unmarked)
                 self._journal.append(entry, spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
         self.scored(work.names[index])
