@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import tempfile
 import threading
@@ -384,9 +385,20 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert not room.write(place, memoryview(b"a")) and told == ["full"]
     assert room.take() == -1
     room.close()
+    closed, real = list[int](), os.close
+
+    def close(handle: int) -> None:
+        closed.append(handle)
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda path: full(0, b""))
+        patch.setattr(os, "close", close)
+        assert Scratch(tmp_path, 4000, lambda: told.append("a name that stays")).take() == -1
+    assert len(closed) == 1
     (tmp_path / "file").write_text("")
     assert Scratch(tmp_path / "file", 4000, lambda: told.append("no folder")).take() == -1
-    assert told == ["full", "no folder"]
+    assert told == ["full", "a name that stays", "no folder"]
 
 
 def test_no_more_is_held_than_slots_and_wide_matrices() -> None:
