@@ -68,6 +68,8 @@ def run() -> NoReturn:
         code = main()
     except SystemExit as exc:  # --help, --version
         code = int(exc.code or 0)
+    except KeyboardInterrupt:  # while an error is told, and what it held is freed
+        code = last_resort.INTERRUPTED
     last_resort.end(code)
 
 

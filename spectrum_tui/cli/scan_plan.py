@@ -162,6 +162,8 @@ def _where_from(found: DryRun) -> str:
     """Return a line on where the values come from, and what has to be fetched."""
     if found.reads_nothing:
         return "nothing is read: every score is there"
+    if found.summary.mounted:
+        return "read through a mount, which fetches what is read"
     if found.summary.is_local:
         return "read from this machine"
     if found.streamed:

@@ -57,7 +57,7 @@ class ModelSummary:
     that will have no score. `model` is as it was typed, `name` what the model is called in files
     and on screens. `notes` are what the user should know before scanning. `naming` says whose the
     parameter names are and `model_class` which class gave them; both are empty in a preview from
-    headers.
+    headers. `mounted` is whether the folder is on a mount that fetches what is read of it.
     """
 
     model: str
@@ -81,6 +81,7 @@ class ModelSummary:
     naming: str = ""
     model_class: str = ""
     free: int | None = None
+    mounted: bool = False
 
     @property
     def is_local(self) -> bool:

@@ -135,6 +135,9 @@ async def test_found_shows_what_headers_tell(size: tuple[int, int]) -> None:
         assert app.found.region.bottom <= size[1] - 1
         button = app.setup.query_one("#continue", Button)
         assert app.found.region.contains_region(button.region)
+        app.setup.show_summary(replace(told, mounted=True))
+        await pilot.pause()
+        assert app.facts()["On this disk"] == "a mount, which fetches what a scan reads"
 
 
 async def test_the_demonstration_model_says_what_it_is() -> None:

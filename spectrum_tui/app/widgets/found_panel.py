@@ -250,6 +250,8 @@ def _weights(summary: ModelSummary) -> str:
 
 
 def _local(summary: ModelSummary) -> str:
+    if summary.mounted:
+        return "a mount, which fetches what a scan reads"
     if summary.is_local:
         return "all of it"
     if not summary.can_be_downloaded:

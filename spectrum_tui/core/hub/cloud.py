@@ -1,4 +1,4 @@
-"""Models in a bucket: s3://bucket/model, gs://bucket/model, az://account/container/model.
+"""Models in a bucket: s3://bucket/model, gs://bucket/model, az://container/model.
 
 Through obstore (the extra `cloud`), which finds credentials as each provider's own tools do. What
 is read must be of the object that was inspected, by its ETag.
@@ -6,14 +6,23 @@ is read must be of the object that was inspected, by its ETag.
 
 from __future__ import annotations
 
-import contextlib
-import os
+import re
 from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from spectrum_tui.core.errors import HubError, InputError
 from spectrum_tui.core.hub.attended import Attempt, StalledError, attended
+from spectrum_tui.core.hub.cloud_settings import (
+    CREDENTIALS,
+    ENDPOINTS,
+    client_options,
+    host_of,
+    is_anonymous,
+    scheme_of,
+    store_options,
+)
 from spectrum_tui.core.hub.location import Location, RemoteFile, changed_there
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.ranges import RangeReader
@@ -22,29 +31,23 @@ from spectrum_tui.core.text import safe
 
 SCHEMES = ("s3://", "gs://", "az://")
 
-ENDPOINTS = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-}
-"""Where the address of a store of one's own stands, by scheme."""
-
-CREDENTIALS = {
-    "s3": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a public bucket: AWS_SKIP_SIGNATURE=1.",
-    "gs": "Set GOOGLE_APPLICATION_CREDENTIALS; a public bucket: GOOGLE_SKIP_SIGNATURE=1.",
-    "az": "Set AZURE_STORAGE_ACCOUNT_KEY; a public container: AZURE_SKIP_SIGNATURE=1.",
-}
-
 _METADATA = ("169.254.169.254", "metadata.google.internal")
 """Whom a machine in a cloud asks for credentials, the last place where they are looked for."""
 
+_ANSWERED = re.compile(r"status code: (\d{3})\b")
+_PASSING = (408, 425, 429)
+_EXPIRED = ("ExpiredToken", "token has expired", "not valid in the specified time frame")
+_ALSO = {
+    "s3": (
+        " A public bucket: AWS_SKIP_SIGNATURE=1; one whose readers pay: "
+        "AWS_REQUEST_PAYER=requester."
+    ),
+    "gs": " A public bucket: GOOGLE_SKIP_SIGNATURE=1.",
+    "az": " A public container: AZURE_SKIP_SIGNATURE=1.",
+}
+
 CLIENT: dict[str, Any] = {"read_timeout": "20s", "timeout": "600s"}
 """No read takes longer; a request as a whole may, as 4 MiB over a slow line, while bytes come."""
-
-PREFIXES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
-FLAGS = ("allow_http", "allow_invalid_certificates")
-GIVEN = (*FLAGS, "proxy_url", "proxy_ca_certificate", "proxy_excludes", "connect_timeout")
-"""Options of the client that stand in the environment, behind the provider's prefix."""
 
 PIECE = 1 << 16
 """Bytes after which whoever waits for them is told of them."""
@@ -77,14 +80,14 @@ class CloudReader(RangeReader):
             self.outage.hold()
             self.asked()
             try:
-                data = attended(ask, self.outage.check, _host(known.url))
+                data = attended(ask, self.outage.check, host_of(known.url))
             except StalledError as exc:
                 self.outage.wait(exc, waits)
                 continue
             except _obstore().exceptions.GenericError as exc:  # after attempts of its own
                 if (error := _lasting(known.url, exc)) is not None:
                     raise error from None
-                self.outage.wait(exc, waits)
+                self.outage.wait(_told(known.url, exc), waits)
                 continue
             buffer[:] = data
             self.came(len(buffer))
@@ -124,17 +127,9 @@ def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
     return bytes(data)
 
 
-def _host(url: str) -> str:
-    """Return where a store is, for sentences: its own endpoint's host, or the bucket."""
-    given = next((value for name in ENDPOINTS[_scheme(url)] if (value := os.environ.get(name))), "")
-    with contextlib.suppress(ValueError):
-        return urlsplit(given or url).hostname or ""
-    return ""
-
-
 def _part(url: str, start: int, end: int) -> Part | None:
     try:
-        return attended(partial(_asked, url, start, end), host=_host(url))
+        return attended(partial(_asked, url, start, end), host=host_of(url))
     except StalledError as exc:
         raise lost(exc) from None
 
@@ -168,40 +163,25 @@ def _place(url: str) -> tuple[Any, str]:
 def _bucket(url: str) -> Any:
     obstore = _obstore()
     try:
-        client = CLIENT | _given(url) | ({"allow_http": True} if _is_plain(url) else {})
-        retries = {"max_retries": RETRIES}
-        return obstore.store.from_url(url, retry_config=retries, client_options=client)
+        return obstore.store.from_url(
+            url,
+            config=store_options(url) or None,
+            client_options=CLIENT | client_options(url),
+            retry_config={"max_retries": RETRIES},
+        )
     except (obstore.exceptions.BaseError, ValueError) as exc:
-        raise _refused(url, exc) from None
-
-
-def _given(url: str) -> dict[str, Any]:
-    """Return what the user has set for the client: options that are given replace all of it."""
-    found: dict[str, Any] = {}
-    for name in GIVEN:
-        value = os.environ.get(f"{PREFIXES[_scheme(url)]}_{name.upper()}")
-        if value is not None:
-            found[name] = value.lower() in ("1", "true", "yes", "on") if name in FLAGS else value
-    return found
-
-
-def _is_plain(url: str) -> bool:
-    """Return whether the user has set a store without encryption himself, and not forbidden it."""
-    names = ENDPOINTS[_scheme(url)]
-    given = next((value for name in names if (value := os.environ.get(name))), "")
-    return given.lower().startswith("http://") and "AWS_ALLOW_HTTP" not in os.environ
-
-
-def _scheme(url: str) -> str:
-    return url.partition(":")[0].lower()
+        raise _lasting(url, exc) or _unusable(url) from None
 
 
 def _lasting(url: str, exc: BaseException) -> HubError | None:
     """Return the error for what no other attempt mends; the client has one class for all, so that
     they are told apart by its text, which is never shown."""
-    text, scheme = str(exc), _scheme(url)
+    text, scheme, status = str(exc), scheme_of(url), _status(exc)
     if any(host in text for host in _METADATA):
         message, hint = f"No credentials for {safe(url)} were found.", CREDENTIALS[scheme]
+    elif "Account must be specified" in text:
+        message = f"{safe(url)} does not say which storage account it is in."
+        hint = "Set AZURE_STORAGE_ACCOUNT_NAME, and give az://CONTAINER/FOLDER."
     elif "BadScheme" in text:
         message = f"The endpoint for {safe(url)} has no encryption (http://), which is not allowed."
         hint = "Give one that begins with https://, or set AWS_ALLOW_HTTP=true."
@@ -211,26 +191,60 @@ def _lasting(url: str, exc: BaseException) -> HubError | None:
     elif "incorrectly configured region" in text or "BareRedirect" in text:
         message = f"The bucket of {safe(url)} is in another region."
         hint = "Set AWS_REGION to that of the bucket."
+    elif 400 <= status < 500 and status not in _PASSING:
+        return _refused(url, exc)
     else:
         return None
     return HubError(message, hint, field="model")
 
 
-def _unreached(url: str, exc: BaseException) -> HubError:
+def _status(exc: BaseException) -> int:
+    """Return the HTTP status that a store has answered with; 0 where it is not known."""
+    found = _ANSWERED.search(str(exc))
+    return int(found[1]) if found else 0
+
+
+def _unreached(url: str, exc: Exception) -> HubError:
     """Return the error for a store that did not answer, or that could not even be asked."""
     text = str(exc)
     asked = "RetryError" in text or "HttpError" in text
-    return lost(exc) if asked and isinstance(exc, Exception) else _refused(url, exc)
+    return lost(_told(url, exc)) if asked else _unusable(url)
+
+
+def _told(url: str, exc: Exception) -> Exception:
+    """Return a failure of the client as `lost` reads it: with whom it asked, and the answer."""
+    vars(exc)["host"] = host_of(url)
+    if status := _status(exc):
+        vars(exc)["response"] = SimpleNamespace(status_code=status)
+    return exc
+
+
+def _unusable(url: str) -> HubError:
+    """Return the error for settings that the client takes for none."""
+    return HubError(
+        f"The credentials or other settings for {safe(url)} are not usable.",
+        CREDENTIALS[scheme_of(url)],
+        field="model",
+    )
 
 
 def _refused(url: str, exc: BaseException) -> HubError:
     """Return the error for an object that is not given; the client's own text may quote
     requests."""
-    return HubError(
-        f"{safe(url)} cannot be read ({type(exc).__name__}).",
-        "Check the address, the region and the credentials of this provider.",
-        field="model",
-    )
+    text, scheme, status = str(exc), scheme_of(url), _status(exc)
+    answer = f" (HTTP {status})"
+    if not status:
+        message = f"{safe(url)} cannot be read ({type(exc).__name__})."
+        hint = "Check the address and the credentials of this provider."
+    elif any(sign in text for sign in _EXPIRED):
+        message = f"The credentials for {safe(url)} have expired{answer}."
+        hint = "Get new ones."
+    elif is_anonymous(url):
+        message, hint = f"{safe(url)} is not public{answer}.", CREDENTIALS[scheme]
+    else:
+        message = f"{safe(url)} is not given to these credentials{answer}."
+        hint = f"Check the address, and that they are right and not expired.{_ALSO.get(scheme, '')}"
+    return HubError(message, hint, field="model")
 
 
 @cache

@@ -47,7 +47,8 @@ _BAD_TOKEN = "LocalProtocolError", "UnicodeEncodeError"
 _REASONS = (
     (("name or service", "name resolution", "nodename", "getaddrinfo"), "no such host"),
     (("refused",), "connection refused"),
-    (("certificate", "ssl"), "its certificate is not trusted"),
+    (("certificate",), "its certificate is not trusted"),
+    (("ssl",), "no secure connection"),
     (("unreachable",), "network unreachable"),
 )
 

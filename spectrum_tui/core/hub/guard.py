@@ -131,6 +131,9 @@ def guard_client() -> None:
         return client
 
     hush_client()
+    # Read when hf_xet is imported: its log below HF_HOME would have 5 kB of each range, 2 GB of a
+    # model of 690 GB.
+    os.environ.setdefault("RUST_LOG", "warn")
     set_client_factory(guarded)
 
 

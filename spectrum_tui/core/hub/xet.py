@@ -128,12 +128,10 @@ class XetStore:
             raise XetError(f"{type(exc).__name__}: {_without_queries(str(exc))}") from None
 
     def _streamed(self, file: XetFile, size: int, start: int, end: int) -> Iterator[bytes]:
+        group, got = self._group(file.route), 0
         from hf_xet import XetFileInfo
 
-        got = 0
-        stream = self._group(file.route).download_stream(
-            XetFileInfo(file.hash, size), start=start, end=end
-        )
+        stream = group.download_stream(XetFileInfo(file.hash, size), start=start, end=end)
         for piece in stream:
             got += len(piece)
             if got > end - start:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.mounts import are_fetched
 from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
@@ -157,6 +158,7 @@ def describe(
         skipped=model.skipped,
         name=name or typed,
         notes=(*beside_weights(checkpoint, origin), *filter(None, (quantisation.banner,))),
+        mounted=are_fetched(state.device for state in checkpoint.states.values()),
     )
     return Inspection(
         summary=with_earlier(summary, scored, measured(model.layers)),

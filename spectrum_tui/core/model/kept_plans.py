@@ -80,6 +80,7 @@ class KeptModel:
             name=now.name,
             local_bytes=now.local_bytes,
             free=now.free,
+            mounted=now.mounted,
         )
 
     def needs_imports(self) -> bool:

@@ -187,7 +187,7 @@ def reading_ahead(
     with closing(_scratch(workers)) as scratch:
         ahead = ReadAhead(reader, plan, scratch, slots=max(2, pool // SEGMENT))
         workers.scored = ahead.release
-        with served(reader.files, ahead), _telling(reader, plan.nbytes, workers, ahead.release):
+        with served(reader.files, ahead), _telling(reader, plan.nbytes, workers):
             ahead.start()
             try:
                 yield
@@ -219,14 +219,9 @@ def _file_by_file(reader: RangeReader, workers: Workers, whole: WholeFiles) -> I
 
 
 @contextmanager
-def _telling(
-    reader: RangeReader,
-    total: int,
-    workers: Workers,
-    release: Callable[[str], None] = lambda name: None,
-) -> Iterator[None]:
+def _telling(reader: RangeReader, total: int, workers: Workers) -> Iterator[None]:
     over = threading.Event()
-    work = partial(_tell, reader, total, workers, release, over)
+    work = partial(_tell, reader, total, workers, over)
     threading.Thread(target=work, daemon=True).start()
     try:
         yield
@@ -234,20 +229,11 @@ def _telling(
         over.set()
 
 
-def _tell(
-    reader: RangeReader,
-    total: int,
-    workers: Workers,
-    release: Callable[[str], None],
-    over: threading.Event,
-) -> None:
-    """Report what has come until the work is over; after a stop, have nothing fetched for what will
-    not be begun."""
+def _tell(reader: RangeReader, total: int, workers: Workers, over: threading.Event) -> None:
+    """Report what has come until the work is over."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
     while not over.wait(TICK):
-        for name in workers.left_out():
-            release(name)
         came = reader.traffic.nbytes - before
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]

@@ -153,13 +153,6 @@ class Workers:
         self._todo = deque(sorted(self._todo, key=lambda task: place(*task)))
         self.order = tuple(self._todo)
 
-    def left_out(self) -> list[str]:
-        """Return the matrices that will not be begun, once the scan is stopped."""
-        with self._lock:
-            if not self._stop.is_set():
-                return []
-            return [work.names[index] for work, index in self._todo]
-
     def report(self, event: ScanEvent) -> None:
         """Have `run` yield an event of somebody else's, in whichever thread."""
         self._events.put(event)

@@ -20,6 +20,7 @@ import yaml
 from spectrum_tui import __version__
 from spectrum_tui.cli.main import main, run
 from spectrum_tui.cli.status_line import StatusLine
+from spectrum_tui.stdio import last_resort
 from tests import checkpoints
 from tests.checkpoints import ODD_NAME, llama, save
 from tests.commands import FLAT, RECIPE, Capture, process, refused
@@ -394,3 +395,18 @@ def test_kill_keeps_what_is_finished(long_model: Path) -> None:
     assert list(Path.cwd().iterdir()) == []
     assert main(["scan", str(long_model), "--json", "--types", "mlp.*"]) == 0
     assert journal_lines() == LONG
+
+
+def test_ctrl_c_while_an_error_is_told_leaves_no_traceback() -> None:
+    """What the error holds is freed then: 900,000 tensors take 3 s."""
+
+    def work() -> None:
+        def pressed(error: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+        sys.argv = ["spectrum-tui", "scan", "/no/such/folder"]
+        last_resort.report_error = pressed
+        run()
+
+    done = Forked(work).wait()
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

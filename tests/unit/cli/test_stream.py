@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spectrum_tui.cli import downloading, main
+from spectrum_tui.core.checkpoint import mounts
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.hub.transfer import Progress
 from spectrum_tui.core.scanning import streaming
@@ -164,3 +165,12 @@ def test_a_dry_run_of_a_folder_on_the_web_fetches_headers_alone(
     assert main.main(["scan", address, "--dry-run", "--device", "cpu", "--download"]) == 2
     assert "can be scanned without a download alone" in capsys.readouterr().err
     assert not model.out.exists()
+
+
+def test_a_dry_run_of_a_mount_says_that_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = save(tmp_path / "mounted", llama(1))
+    monkeypatch.setattr(mounts, "mount_of", lambda device: ("fuse", "hf-mount"))
+    assert main.main(["scan", str(folder), "--dry-run", "--device", "cpu"]) == 0
+    assert "read through a mount, which fetches what is read" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from spectrum_tui.core.hub.errors import endpoint, is_transient, translate
+from spectrum_tui.core.hub.errors import endpoint, is_transient, network_reason, translate
 from spectrum_tui.core.hub.outage import lost
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import error, run, shard_name
@@ -236,3 +236,16 @@ def test_the_endpoint_is_shown_without_its_password(
 ) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", typed)
     assert endpoint() == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "its certificate is not"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "no secure connection"),
+        ("[Errno 101] Network is unreachable", "network unreachable"),
+        ("nothing that is known", ""),
+    ],
+)
+def test_why_nobody_is_reached(text: str, said: str) -> None:
+    assert network_reason(OSError(text)).removeprefix(" (").startswith(said)

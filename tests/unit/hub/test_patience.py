@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core.hub import patience
+from spectrum_tui.core.hub import attended, patience
 from spectrum_tui.core.hub.errors import RateLimitedError, named_wait
 from spectrum_tui.core.hub.patience import LONGEST_WAIT, MOST_WAITS, Patience
 from tests.fake_hub import FakeHub
@@ -130,3 +130,34 @@ answer = said
     told = f"{host} refuses further requests for 1 s (429, rate limit); waiting."
     assert run(fake.url, tmp_path, script) == [told] * 3
     assert not any(fake.failures.values())
+
+
+def test_a_shorter_time_that_another_thread_is_told_shortens_no_wait(clock: Clock) -> None:
+    asked, said = iter((RateLimitedError(100.0), RateLimitedError(10.0))), list[str]()
+    patience = Patience(say=said.append)
+
+    def request() -> float:
+        if clock.now == 1000.0:
+            patience._hold(next(asked))
+            raise next(asked)
+        return clock.now
+
+    assert patience.ask(request) >= 1101.0
+    assert len(said) == 1
+
+
+def test_a_slow_disk_is_no_slow_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody takes what came, nothing was asked for."""
+    monkeypatch.setattr(attended, "STALL", 0.05)
+    for _piece in attended.attended_pieces(lambda: (b"a" * 30 for _ in range(4)), lambda: None):
+        time.sleep(0.08)
+
+
+def test_what_comes_after_somebody_has_left_is_not_taken() -> None:
+    """The buffer is another request's by then."""
+    attempt, taken = attended.Attempt(), list[int]()
+    attempt.came(1, lambda: taken.append(1))
+    attempt.leave()
+    with pytest.raises(attended.LeftError):
+        attempt.came(1, lambda: taken.append(2))
+    assert taken == [1] and attempt.count == 1

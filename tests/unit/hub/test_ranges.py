@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from dataclasses import replace
@@ -455,3 +456,34 @@ def test_an_address_that_is_none_is_an_error(
     online.hostile[SIGNED] = redirect(target)
     with pytest.raises(HubError, match=r"^localhost sends on to what is no address"):
         read(file)
+
+
+@pytest.mark.parametrize("announced", ["", "a" * 64])
+def test_a_hub_that_sends_on_in_mid_file_must_announce_the_same_file(
+    announced: str, file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    """It gave the first bytes itself."""
+    online.signed_seconds = 0.0
+    reader, data = RangeReader({"it": file}), bytearray(10)
+    reader.fetch("it", 0, memoryview(data))
+    assert data == shard.read_bytes()[:10] and set(statuses(online, "127.0.0.1")) == {200, 206}
+    online.signed_seconds = 3600.0
+    reader.fetch("it", 10, memoryview(data))
+    assert data == shard.read_bytes()[10:20]
+    reader, asked = RangeReader({"it": file}), urlsplit(file.url).path
+    online.signed_seconds = 0.0
+    reader.fetch("it", 0, memoryview(data))
+    there = online.signed(REPO, NAME)
+    online.hostile[f"READ {asked}"] = plain(b"", 302, Location=there, X_Linked_ETag=announced)
+    with pytest.raises(HubError, match="does not answer like a model hub"):
+        reader.fetch("it", 0, memoryview(data))
+
+
+def test_a_range_that_comes_packed_is_unpacked(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    """Its Content-Length is that of the packed bytes."""
+    data = gzip.compress(shard.read_bytes()[100:5000])
+    given = f"bytes 100-4999/{file.size}"
+    online.hostile[SIGNED] = plain(data, 206, Content_Range=given, Content_Encoding="gzip")
+    assert read(file, 100, 5000) == shard.read_bytes()[100:5000]

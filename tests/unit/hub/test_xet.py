@@ -372,7 +372,8 @@ def test_a_process_ends_with_streams_open(file: RemoteFile, cas: FakeCas, tmp_pa
     cas.stalled = "xorbs"
     code = f"""
 import threading, time
-from spectrum_tui.core.hub import xet
+from spectrum_tui.core.hub import guard, xet
+guard.guard_client()
 xet._access = lambda route: ({cas.address!r}, {TOKEN!r}, int(time.time()) + 3600)
 store, file = xet.XetStore(), xet.XetFile({_hash(cas)!r}, "")
 work = lambda: next(store.pieces(file, {file.size}, 0, 40_000))
@@ -387,6 +388,8 @@ print("open", flush=True)
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "open\n", "")
     assert time.monotonic() - before < 10 and cas.asked.count("xorbs")
+    (written,) = (tmp_path / "xet" / "logs").iterdir()
+    assert written.stat().st_size < 1000  # else 40 kB of these three ranges
 
 
 def _hash(cas: FakeCas) -> str:

@@ -30,7 +30,7 @@ from spectrum_tui.core.journal.journal import journal_path, read_entries
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
-from spectrum_tui.core.scanning import cluster_task, streaming
+from spectrum_tui.core.scanning import cluster_task, read_ahead, streaming
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.streaming import streams
@@ -497,10 +497,38 @@ def test_a_disk_without_room_for_a_whole_file_ends_the_scan(
 def test_after_a_stop_nothing_more_is_fetched(
     model: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Though a matrix is in work for long."""
     monkeypatch.setattr(streaming, "TICK", 0.001)
     monkeypatch.setattr(streaming, "SEGMENT", 1500)
     found = inspect_model(REPO)
-    model.hub.delay = 0.01
-    events = model.scan(found, cancelled=lambda: len(model.hub.requests) > 20, batch_size=1)
+    stopped, real = threading.Event(), svd.singular_values
+
+    def slow(*arguments: Any) -> svd.Spectrum:
+        spectrum = real(*arguments)
+        stopped.set()
+        count = -1
+        while count < (count := len(model.hub.requests)):  # until nobody asks any more
+            time.sleep(0.3)
+        return spectrum
+
+    monkeypatch.setattr(svd, "singular_values", slow)
+    events = model.scan(found, cancelled=stopped.is_set, batch_size=1)
     assert end(events).reason == "stopped"
     assert model.fetched() < sum(path.stat().st_size for path in model.folder.glob("*.s*")) / 2
+
+
+@pytest.mark.parametrize(("free", "slots"), [(2**40, 32), (2**28, 8), (2**20, 2), (None, 32)])
+def test_the_pool_is_a_share_of_the_free_memory(
+    free: int | None, slots: int, model: Streamed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    real = read_ahead.ReadAhead
+
+    def recorded(*arguments: Any, slots: int) -> Any:
+        made.append(slots)
+        return real(*arguments, slots=slots)
+
+    monkeypatch.setattr(streaming, "known_free", lambda: free)
+    monkeypatch.setattr(streaming, "ReadAhead", recorded)
+    model.scan(types=("self_attn.k_proj",))
+    assert set(made) == {slots}
