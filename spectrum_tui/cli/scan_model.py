@@ -239,7 +239,8 @@ class _Scan:
 def _progress(state: Snapshot) -> str:
     left = f", about {duration(state.eta)} left" if state.eta is not None else ""
     done = f"{state.share:4.0%}  {state.done + state.failed}/{counted(state.layers, 'layer')}{left}"
-    return f"{done}, {network_line(state.fetched)}" if state.fetched.total else done
+    streamed = state.fetched.total or state.fetched.done
+    return f"{done}, {network_line(state.fetched)}" if streamed else done
 
 
 def introduce(inspection: Inspection) -> None:

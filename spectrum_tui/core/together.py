@@ -57,6 +57,13 @@ def each(
     return [results[number] for number in range(len(items))]
 
 
+def aside(work: Callable[[], T]) -> T:
+    """`work()`, in a thread that Ctrl-C leaves behind: a thread inside the read of a mount that
+    hangs sees no signal."""
+    (result,) = each(lambda do: do(), [work], 1)
+    return result
+
+
 def _join(threads: Sequence[threading.Thread]) -> None:
     end = time.monotonic() + THREADS_WAIT
     for thread in threads:

@@ -97,8 +97,11 @@ def network_left(fetched: Fetched) -> float:
 
 
 def network_line(fetched: Fetched) -> str:
-    """Return how a scan over the network goes on: `42.0 MB/s · 12.3 of 163 GB`."""
+    """Return how a scan over the network goes on: `42.0 MB/s · 12.3 of 163 GB`, or `12.3 GB so
+    far`."""
     speed = "waiting for the network" if fetched.waited else f"{numbers.size(fetched.speed)}/s"
+    if not fetched.total:
+        return f"{speed} · {numbers.size(fetched.done)} so far"
     done, total = numbers.size(fetched.done), numbers.size(fetched.total)
     same = done.rpartition(" ")[2] == total.rpartition(" ")[2]
     return f"{speed} · {done.rpartition(' ')[0] if same else done} of {total}"

@@ -147,8 +147,9 @@ def _figures(scan: Snapshot) -> Iterator[tuple[str, str]]:
     yield "eta", "–" if scan.eta is None else numbers.duration(scan.eta)
     rate = scan.layers_per_second
     yield "rate", numbers.three_digits(rate) if rate else "–"
-    speed = scan.fetched.speed if scan.fetched.total else scan.bytes_per_second
-    yield "bytes", numbers.size(speed) if rate or scan.fetched.total else "–"
+    streamed = scan.fetched.total or scan.fetched.done
+    speed = scan.fetched.speed if streamed else scan.bytes_per_second
+    yield "bytes", numbers.size(speed) if rate or streamed else "–"
     yield "memory", numbers.size(scan.memory) if scan.memory else "–"
 
 
@@ -167,7 +168,7 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
         case "running":
             at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
-            if scan.fetched.total:
+            if scan.fetched.total or scan.fetched.done:
                 yield f"Streamed: {network_line(scan.fetched)}."
             if scan.fetched.waited:
                 yield scan.fetched.waited

@@ -40,7 +40,7 @@ from spectrum_tui.core.checkpoint.shards import (
 )
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.gc_pause import without_collections
-from spectrum_tui.core.together import each
+from spectrum_tui.core.together import aside, each
 
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
@@ -187,6 +187,10 @@ class Checkpoint:
 @without_collections()
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raise CheckpointError with the file that is at fault."""
+    return aside(partial(_read_checkpoint, folder))
+
+
+def _read_checkpoint(folder: Path) -> Checkpoint:
     checkpoint = _unread(folder)
     paths = [folder / name for name in checkpoint.shards]
     fetched = _are_fetched(paths)

@@ -14,6 +14,7 @@ from zlib import crc32
 from spectrum_tui.core.checkpoint.file_state import FileState, changed
 from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.disk import open_regular
+from spectrum_tui.core.platforms import no_reading_ahead
 from spectrum_tui.core.together import each
 
 BLOCK = 4096
@@ -128,14 +129,15 @@ def _glimpses(shard: Contents, places: frozenset[tuple[str, int]]) -> Iterator[_
     """Yield (begin, end) of what is read around these places of a shard, backwards from its end.
 
     hf-mount takes the first read of an opened file, and each one less than 16 MiB further on, for
-    the start of reading it all, and fetches 8 to 128 MiB ahead.
+    the start of reading it all, and fetches 8 to 128 MiB ahead. So each job begins near the end of
+    the file, with a page that none has read before: the system answers for those by itself.
     """
     size = shard.state.size
-    last = (max(shard.start, size - BLOCK), size)
     ends = sorted((end for end in shard.ends if (shard.header, end) in places), reverse=True)
     blocks = [(max(0, end - BLOCK), min(end + BLOCK, size)) for end in ends]
-    for i in range(0, len(blocks), _GLIMPSES_IN_A_JOB):
-        yield [last, *blocks[i : i + _GLIMPSES_IN_A_JOB]]
+    for job, i in enumerate(range(0, len(blocks), _GLIMPSES_IN_A_JOB), 2):
+        page = max(size // BLOCK - job, 0) * BLOCK
+        yield [(page, min(page + BLOCK, size)), *blocks[i : i + _GLIMPSES_IN_A_JOB]]
 
 
 def _places(shard: Contents, apart: int) -> Iterator[int]:
@@ -156,6 +158,8 @@ def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
         with open_regular(shard.path) as file:
             # Unbuffered: a buffer of 128 KiB would be filled for every 8 KiB.
             raw = io.FileIO(file.fileno(), closefd=False)
+            if len(blocks) > 1:
+                no_reading_ahead(file.fileno())
             for begin, end in blocks:
                 digest.update(_bytes(raw, begin, end))
             state = FileState.of(os.fstat(file.fileno()))

@@ -59,3 +59,12 @@ def test_a_time_that_a_server_names_is_told_though_bytes_still_come(made: Outage
     made.limited(RateLimitedError(60.0), iter([]))
     made.over()  # of an answer that was on its way
     assert made.reason == "The server asks to wait 1 min 00 s."
+
+
+def test_the_first_error_of_any_thread_counts(made: Outage) -> None:
+    made.fail(ValueError("first"))
+    made.fail(ValueError("second"))
+    with pytest.raises(ValueError, match="first"):
+        made.check()
+    made.begin()
+    made.check()

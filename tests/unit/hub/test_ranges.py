@@ -487,3 +487,20 @@ def test_a_range_that_comes_packed_is_unpacked(
     given = f"bytes 100-4999/{file.size}"
     online.hostile[SIGNED] = plain(data, 206, Content_Range=given, Content_Encoding="gzip")
     assert read(file, 100, 5000) == shard.read_bytes()[100:5000]
+
+
+def test_an_error_in_a_packing_that_nobody_knows_is_still_that_error(
+    file: RemoteFile, online: FakeHub
+) -> None:
+    online.hostile[SIGNED] = plain(b"\x0b\x02\x80", 418, Content_Encoding="br")
+    with pytest.raises(HubError, match=r"localhost refuses .*HTTP 418"):
+        read(file)
+
+
+def test_after_bytes_have_come_a_failure_is_the_first_again(
+    file: RemoteFile, online: FakeHub, clock: Clock, shard: Path
+) -> None:
+    online.cut_each = CHUNK // 2
+    assert read(file) == shard.read_bytes()
+    cuts = len(statuses(online, "localhost")) - 1
+    assert cuts >= 16 and clock.now - 1000 <= cuts * 1.3 * outage.FIRST_WAIT + 1.0

@@ -10,6 +10,7 @@ import pytest
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
 from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, patience, remote, web
+from spectrum_tui.core.hub.location import MOST_MOVES, RemoteFile, WebLocation
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
 from spectrum_tui.core.model.inspection import inspect_model
@@ -329,3 +330,41 @@ def test_a_server_that_is_gone_at_the_end_matters_where_nothing_else_tells_of_ch
     else:
         with pytest.raises(HubError, match="Nobody"):
             list(run_scan(settings, found))
+
+
+def test_a_small_model_is_known_by_what_came_with_its_headers(
+    address: str, online: FakeHub
+) -> None:
+    read_web(address)
+    assert not [r for r in online.requests if r.status == 206 and "bytes=0-" not in r.range]
+
+
+@pytest.mark.parametrize("then", [("b", 0), ("a", 1), ("a", 0)])
+def test_a_file_that_changes_while_it_is_looked_at_is_noticed(
+    then: tuple[str, int], address: str, repos: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "FIRST_READ", 16)
+
+    def part(url: str, start: int, end: int) -> web.Part | None:
+        path = repos[REPO] / url.rpartition("/")[2]
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+        tag, longer = then if start else ("a", 0)
+        return web.Part(data[start:end], len(data) + longer, tag, "")
+
+    folder = web.Folder("https://there/", part)
+    if then == ("a", 0):
+        assert folder.read().checkpoint.tensors
+    else:
+        with pytest.raises(ModelChangedError):
+            folder.read()
+
+
+def test_an_address_in_a_new_life_may_move_again() -> None:
+    file = RemoteFile(repo="r", name="n", url="https://there/n", size=1)
+    place = WebLocation(file)
+    url = place.url()
+    assert all(place.move(url, url) for _ in range(MOST_MOVES)) and not place.move(url, url)
+    place.forget(url)
+    assert place.url() == url and place.move(url, url)
