@@ -562,3 +562,17 @@ def test_what_is_converted_at_once_is_fetched_for_the_first_matrix_of_it(
         (464, 664, {"m2"}),
     ]
     assert plan.nbytes == 400
+
+
+def test_what_failed_ahead_is_fetched_by_whoever_reads_it() -> None:
+    model = Model.of(*[(30, 30)] * 3)
+    line = Line(model.size)
+    line.failing = True
+    ahead = ahead_of(line, model.plan(500), 4, 500, 4)
+    for thread in ahead._threads:
+        thread.join(LIMIT)  # nothing more is fetched ahead
+        assert not thread.is_alive()
+    line.failing = False
+    for matrix in model.matrices:
+        assert read(ahead, matrix) == line.data[slice(*_place(matrix))]
+    assert set(line.fetched.values()) == {1}
