@@ -39,7 +39,8 @@ from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.last_resort import end_now
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
-from spectrum_tui.worker.progress import ScanProgress, Snapshot, network_line
+from spectrum_tui.worker.progress import ScanProgress, Snapshot
+from spectrum_tui.worker.rates import network_line
 
 
 def run_scan_command(settings: Settings, put_data: Callable[[object], None] = put_json) -> int:
@@ -238,7 +239,8 @@ class _Scan:
 def _progress(state: Snapshot) -> str:
     left = f", about {duration(state.eta)} left" if state.eta is not None else ""
     done = f"{state.share:4.0%}  {state.done + state.failed}/{counted(state.layers, 'layer')}{left}"
-    return f"{done}, {network_line(state.fetched)}" if state.fetched.total else done
+    streamed = state.fetched.total or state.fetched.done
+    return f"{done}, {network_line(state.fetched)}" if streamed else done
 
 
 def introduce(inspection: Inspection) -> None:

@@ -121,8 +121,9 @@ class NodesChanged:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """How much of what a scan reads over the network has come: bytes of bytes, and bytes a second;
-    why the network is `waited` for, as a sentence, "" where it is not."""
+    """How much of what a scan reads over the network has come: bytes of bytes (`total` 0 where
+    nobody knows, as for the nodes of a cluster), and bytes a second; why the network is `waited`
+    for, as a sentence, "" where it is not."""
 
     done: int
     total: int

@@ -280,6 +280,9 @@ def test_a_line_that_is_cut_ends_the_scan_of_a_driver_outside(
     over.set()
 
 
+LATE = "RuntimeError: Starting it failed"
+
+
 @pytest.mark.parametrize(("failing", "tries"), [(0, 1), (2, 3), (9, 3)])
 def test_a_driver_outside_tries_again(
     failing: int, tries: int, monkeypatch: pytest.MonkeyPatch
@@ -289,13 +292,22 @@ def test_a_driver_outside_tries_again(
     def init(address: str, **_: Any) -> None:
         tried.append(address)
         if len(tried) <= failing:
-            raise ConnectionAbortedError("Initialization failure from server:\nA\n  B: began not")
+            raise ConnectionAbortedError(f"It failed:\nTraceback (most recent call last):\n {LATE}")
 
     monkeypatch.setattr(ray_connection, "_check_answers", lambda address: None)
     ray = SimpleNamespace(init=init, shutdown=lambda: None)
     if failing < 3:
         ray_connection.connect(ray, "ray://head:10001")
     else:
-        with pytest.raises(InputError, match=r"answers at ray://head:10001 \(B: began not\)"):
+        with pytest.raises(InputError, match=f"answers at ray://head:10001 .{LATE}"):
             ray_connection.connect(ray, "ray://head:10001")
     assert tried == ["ray://head:10001"] * tries
+
+
+def test_what_ray_tells_in_several_lines() -> None:
+    told = "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
+    assert ray_connection.line_of(RuntimeError(told)) == (
+        "Version mismatch: The cluster was started with: Ray: 2.60.0 Python: 3.11.7"
+    )
+    assert ray_connection.line_of(RuntimeError("It is gone.\n See the log.")) == "It is gone"
+    assert ray_connection.line_of(TimeoutError()) == "TimeoutError"

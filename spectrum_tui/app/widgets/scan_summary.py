@@ -15,7 +15,8 @@ from spectrum_tui.app.widgets.found_panel import download_line
 from spectrum_tui.core import numbers
 from spectrum_tui.core.events import KEPT
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.worker.progress import Snapshot, network_line
+from spectrum_tui.worker.progress import Snapshot
+from spectrum_tui.worker.rates import network_line
 
 NARROW = 70
 """Columns below which six figures touch each other."""
@@ -146,8 +147,9 @@ def _figures(scan: Snapshot) -> Iterator[tuple[str, str]]:
     yield "eta", "–" if scan.eta is None else numbers.duration(scan.eta)
     rate = scan.layers_per_second
     yield "rate", numbers.three_digits(rate) if rate else "–"
-    speed = scan.fetched.speed if scan.fetched.total else scan.bytes_per_second
-    yield "bytes", numbers.size(speed) if rate or scan.fetched.total else "–"
+    streamed = scan.fetched.total or scan.fetched.done
+    speed = scan.fetched.speed if streamed else scan.bytes_per_second
+    yield "bytes", numbers.size(speed) if rate or streamed else "–"
     yield "memory", numbers.size(scan.memory) if scan.memory else "–"
 
 
@@ -166,7 +168,7 @@ def _sentences(scan: Snapshot) -> Iterator[str]:
         case "running":
             at_once = counted(scan.batch_size, "matrix", "matrices")
             yield f"On {scan.device}, {at_once} at a time."
-            if scan.fetched.total:
+            if scan.fetched.total or scan.fetched.done:
                 yield f"Streamed: {network_line(scan.fetched)}."
             if scan.fetched.waited:
                 yield scan.fetched.waited

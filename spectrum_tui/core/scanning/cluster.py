@@ -25,6 +25,7 @@ from spectrum_tui.core.scanning.cluster_nodes import (
     BASE,
     ClusterPlan,
     Member,
+    Traffic,
     came_and_went,
     device_text,
     in_work,
@@ -45,7 +46,7 @@ _LOOK = 2.0
 """Seconds between two looks at which nodes there are."""
 _GRACE = 6.0
 """Seconds for which a scan that is stopped waits for what is in work."""
-_STREAMED = "The nodes read values from the hub as needed; their traffic is not counted here."
+_STREAMED = "The nodes read values from the hub as needed."
 
 
 class Cluster(Protocol):
@@ -125,6 +126,7 @@ class ClusterWorkers:
         self._ended: Counter[str] = Counter()
         self._lost_by: defaultdict[str, set[str]] = defaultdict(set)
         self._said = _Said()
+        self._traffic = Traffic()
         self._looked = self._stopped = 0.0
         self._seen = self._waits = False
 
@@ -148,6 +150,8 @@ class ClusterWorkers:
                     yield from self._take(self._started.pop(handle), answer)
             else:
                 time.sleep(0.2)
+        if self._traffic.nbytes:
+            yield self._traffic.told()
 
     def _has_waited(self) -> bool:
         """Return whether a stopped scan has waited long enough for what is in work."""
@@ -171,6 +175,8 @@ class ClusterWorkers:
         if time.monotonic() - self._looked < _LOOK and self._looked:
             return
         self._looked = time.monotonic()
+        if self._traffic.nbytes:
+            yield self._traffic.told()
         nodes = self._cluster.nodes()
         yield from self._without_answer({node.id for node in nodes})
         found = {one.node.id: one for one in members(self._plan, nodes)}
@@ -274,6 +280,7 @@ class ClusterWorkers:
             cost = sum(item.cost for item in started.items)
             started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
+        self._traffic.add(answer.fetched)
         if answer.streamed:
             if not self._said.streamed:
                 yield ScanNote(_STREAMED)

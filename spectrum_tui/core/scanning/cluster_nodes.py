@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spectrum_tui.core.errors import InputError
+from spectrum_tui.core.events import Fetched
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.cluster_task import Reference
 from spectrum_tui.core.scanning.devices import CPU
@@ -16,6 +19,8 @@ BASE = 700 * 2**20
 _CORES = 16
 """Cores of a process at the most: each describes the model for itself, up to 0.9 GB and 10 s for
 one of 90,000 tensors, and asks a hub for its headers."""
+_WINDOW = 30.0
+"""Seconds over which the nodes' speed is taken: each tells of its reads every 10 s."""
 _ON_A_GPU = 4
 """Matrices at once on a GPU: one leaves most of it idle."""
 
@@ -111,6 +116,29 @@ def came_and_went(before: Mapping[str, Member], now: Mapping[str, Member]) -> It
             hosts = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
             nodes = counted(len(found), "node of the cluster is", "nodes of the cluster are")
             yield f"{nodes} {verb} ({hosts})."
+
+
+class Traffic:
+    """What the nodes have read over the network, as their answers tell it."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._begun = time.monotonic()
+        self._came: deque[tuple[float, int]] = deque()
+
+    def add(self, nbytes: int) -> None:
+        """Count what an answer tells."""
+        self.nbytes += nbytes
+        self._came.append((time.monotonic(), nbytes))
+
+    def told(self) -> Fetched:
+        """Return what has come so far, and how fast it does; of how much nobody knows, for some
+        nodes may have files of their own."""
+        now = time.monotonic()
+        while self._came and now - self._came[0][0] > _WINDOW:
+            self._came.popleft()
+        seconds = min(_WINDOW, max(now - self._begun, 1.0))
+        return Fetched(self.nbytes, 0, sum(nbytes for _, nbytes in self._came) / seconds)
 
 
 def load(member: Member) -> float:

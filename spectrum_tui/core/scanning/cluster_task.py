@@ -70,13 +70,14 @@ class Answer:
 
     A node that can take no order at all says why in `refused`, one whose files are being written to
     in `changed` (`errors.to_dict`). `on_cpu` did not fit into the node's GPU; `streamed` where the
-    values came from the hub in ranges."""
+    values came from the hub in ranges, of which it `fetched` so many bytes."""
 
     scores: tuple[tuple[Entry, KeptSpectrum | None], ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     on_cpu: frozenset[str] = frozenset()
     streamed: bool = False
+    fetched: int = 0
     refused: Mapping[str, str] | None = None
     changed: Mapping[str, str] | None = None
 
@@ -120,6 +121,7 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
             "Install the same versions of spectrum-tui and transformers on every node.",
         )
     kept, begin = _Collected(), time.perf_counter()
+    before = _fetched(model)
     in_work = min(order.at_once, len(order.names))
     workers = Workers(
         [LayerWork(layers[name], {}, order.precision) for name in order.names],
@@ -141,7 +143,12 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
         seconds=time.perf_counter() - begin,
         on_cpu=workers.on_cpu,
         streamed=model.reader is not None,
+        fetched=_fetched(model) - before,
     )
+
+
+def _fetched(model: _Model) -> int:
+    return model.reader.traffic.nbytes if model.reader else 0
 
 
 _known: list[_Model] = []

@@ -172,7 +172,7 @@ class RayCluster:
             try:
                 answer = self._within_patience(lambda: self._ray.get(ref, timeout=_PATIENCE))
             except known.RayTaskError as exc:
-                line = f"Unexpected: {line_of(exc.cause if exc.cause is not None else exc)}"
+                line = f"Unexpected: {line_of(exc.cause if exc.cause is not None else exc)}."
                 return Answer(refused={"message": line, "hint": _SAME, "field": ""})
             except known.OutOfMemoryError:
                 return Lost("its node ran out of memory", with_node=False)

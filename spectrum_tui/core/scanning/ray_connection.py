@@ -152,8 +152,10 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def line_of(exc: BaseException) -> str:
-    """Return the first line of what is told, the last one where that only leads to a traceback,
-    and its kind where there is none."""
+    """Return what is told in a line: its first one with what that leads to, of a traceback the
+    last one, and its kind where there is none."""
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    line = next(iter(lines[-1:] if lines and lines[0].endswith(":") else lines), "")
-    return safe(line or type(exc).__name__)[:200].rstrip(".")
+    if any(line.startswith("Traceback ") for line in lines):
+        lines = lines[-1:]
+    said = " ".join(lines) if lines and lines[0].endswith(":") else next(iter(lines), "")
+    return safe(said or type(exc).__name__)[:200].rstrip(".")

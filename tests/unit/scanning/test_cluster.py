@@ -21,6 +21,7 @@ from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.errors import InputError, ModelChangedError, ScanError
 from spectrum_tui.core.events import (
+    Fetched,
     LayerRescored,
     LayerStarted,
     NodesChanged,
@@ -408,7 +409,13 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
         nodes = Nodes([ONE, TWO])
         events = scanned(nodes, Path(REPO), monkeypatch, output_dir=str(tmp_path / "out"))
     assert scores_of(events) == one
-    assert [note[:33] for note in notes_of(events)] == ["The nodes read values from the hub"[:33]]
+    assert notes_of(events) == ["The nodes read values from the hub as needed."]
+    told = [event for event in events if isinstance(event, Fetched)]
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    stored = read_checkpoint(folder)
+    matrices = sum(one.nbytes for one in stored.tensors if len(one.shape) > 1)
+    assert (told[-1].done, told[-1].total) == (matrices, 0)
+    assert 0 < told[-1].speed <= matrices
     assert [note[:34] for note in end_of(events).notes] == ["Values were read in ranges at comm"]
     assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
 

@@ -18,7 +18,8 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
-from spectrum_tui.worker.progress import RECENT, ScanProgress, network_line
+from spectrum_tui.worker.progress import RECENT, ScanProgress
+from spectrum_tui.worker.rates import network_line
 
 
 class Clock:
@@ -180,6 +181,8 @@ def test_the_time_left_is_that_of_the_network_where_it_takes_longer(
     assert progress.snapshot().eta == pytest.approx(2.0)
     progress.feed(Fetched(990, 1000, 0.0, "Nobody answers."))
     assert progress.snapshot().eta is None
+    progress.feed(Fetched(990, 0, 10.0))
+    assert progress.snapshot().eta == pytest.approx(2.0)
 
 
 def test_how_the_network_goes_on_is_one_line() -> None:
@@ -187,6 +190,7 @@ def test_how_the_network_goes_on_is_one_line() -> None:
     assert network_line(Fetched(900, 2000, 0.0, "Gone.")).startswith(
         "waiting for the network · 900"
     )
+    assert network_line(Fetched(12_300_000, 0, 42e6)) == "42.0 MB/s · 12.3 MB so far"
 
 
 def test_resumed_layers_count_but_never_speed_up(progress: ScanProgress, clock: Clock) -> None:
