@@ -79,7 +79,6 @@ class ReadAhead:
         self._part, self._length, self._pace = part, 2 * part, 0.0
         self._next = 0
         self._closed = False
-        self._error: BaseException | None = None
         self._allowed = self._most = connections
         self._fetching = 0
         self._changed = threading.Condition()
@@ -132,7 +131,7 @@ class ReadAhead:
                 while self._next < len(self._plan.segments) and not self._is_next():
                     self._next += 1
                 none_left = self._next == len(self._plan.segments) and not self._open
-                if self._closed or self._error or none_left:
+                if self._closed or none_left:
                     return None
                 if self._fetching < self._allowed:
                     if self._open or self._free or self._make_room():
@@ -183,18 +182,18 @@ class ReadAhead:
 
     def _bring(self, segment: PlannedRange, first: int, last: int) -> None:
         assert segment.data is not None
-        begin, error = time.monotonic(), None
+        begin, has_come = time.monotonic(), True
         try:
             self._fetcher.fetch(segment.file, segment.start + first, segment.data[first:last])
-        except BaseException as exc:  # of any kind: it is raised by whoever reads
-            error = exc
+        except BaseException:  # of any kind: whoever reads it meets it, and fetches for itself
+            has_come = False
         with self._changed:
             segment.flying -= 1
-            if error is None:
+            if has_come:
                 segment.came += last - first
                 self._measure(last - first, time.monotonic() - begin)
             else:
-                self._error = self._error or error
+                self._closed = True
                 self._give_up(segment)
             is_to_move = self._settle(segment)
             self._changed.notify_all()
@@ -293,8 +292,6 @@ class ReadAhead:
                 self._changed.wait()
             place = segment.place
             if segment.state != "here":
-                if self._error is not None:
-                    raise self._error
                 return False
             if segment.data is not None:
                 target[:] = segment.data[first : first + len(target)]

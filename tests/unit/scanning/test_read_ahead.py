@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import tempfile
 import threading
@@ -384,9 +385,20 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert not room.write(place, memoryview(b"a")) and told == ["full"]
     assert room.take() == -1
     room.close()
+    closed, real = list[int](), os.close
+
+    def close(handle: int) -> None:
+        closed.append(handle)
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda path: full(0, b""))
+        patch.setattr(os, "close", close)
+        assert Scratch(tmp_path, 4000, lambda: told.append("a name that stays")).take() == -1
+    assert len(closed) == 1
     (tmp_path / "file").write_text("")
     assert Scratch(tmp_path / "file", 4000, lambda: told.append("no folder")).take() == -1
-    assert told == ["full", "no folder"]
+    assert told == ["full", "a name that stays", "no folder"]
 
 
 def test_no_more_is_held_than_slots_and_wide_matrices() -> None:
@@ -562,3 +574,17 @@ def test_what_is_converted_at_once_is_fetched_for_the_first_matrix_of_it(
         (464, 664, {"m2"}),
     ]
     assert plan.nbytes == 400
+
+
+def test_what_failed_ahead_is_fetched_by_whoever_reads_it() -> None:
+    model = Model.of(*[(30, 30)] * 3)
+    line = Line(model.size)
+    line.failing = True
+    ahead = ahead_of(line, model.plan(500), 4, 500, 4)
+    for thread in ahead._threads:
+        thread.join(LIMIT)  # nothing more is fetched ahead
+        assert not thread.is_alive()
+    line.failing = False
+    for matrix in model.matrices:
+        assert read(ahead, matrix) == line.data[slice(*_place(matrix))]
+    assert set(line.fetched.values()) == {1}
