@@ -49,6 +49,7 @@ from spectrum_tui.core.scanning.devices import (
     SHARE,
     free_memory,
 )
+from spectrum_tui.core.scanning.file_order import read_forward
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import (
     LayerWork,
@@ -269,7 +270,7 @@ def _workers(
         return ClusterWorkers(
             todo, journal, cluster=cluster, plan=plan.cluster, precision=precision
         )
-    return Workers(
+    workers = Workers(
         todo,
         journal,
         devices=plan.devices,
@@ -278,6 +279,8 @@ def _workers(
         helpers=_helpers(plan, todo),
         cpu=plan.cpu,
     )
+    read_forward(workers, plan.files)
+    return workers
 
 
 def _settle_order(
