@@ -12,6 +12,7 @@ from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.location import MOST_MOVES, RemoteFile, WebLocation
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
 from spectrum_tui.core.model import places
 from spectrum_tui.core.model.inspection import inspect_model
@@ -359,6 +360,17 @@ def test_a_file_that_changes_while_it_is_looked_at_is_noticed(
     else:
         with pytest.raises(ModelChangedError):
             folder.read()
+
+
+def test_a_server_that_stops_to_give_ranges_is_said(address: str, online: FakeHub) -> None:
+    found = inspect_model(address)
+    reader = RangeReader(found.web)
+    name = next(iter(found.web))
+    reader.fetch(name, 0, memoryview(bytearray(10)))
+    online.no_ranges = True
+    with pytest.raises(NoRangesError, match="answers a range with the whole file") as caught:
+        reader.fetch(name, 0, memoryview(bytearray(10)))
+    assert caught.value.hint == "Download the folder and give its path."  # --download is refused
 
 
 def test_an_address_in_a_new_life_may_move_again() -> None:
