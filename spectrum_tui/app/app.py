@@ -8,38 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual import on
-from textual.command import CommandPalette
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
-from spectrum_tui.app.handing import (
-    hand_machine,
-    hand_names,
-    hand_no_sizes,
-    hand_sizes,
-    hand_to_audit,
-)
-from spectrum_tui.app.loading import (
-    RecipeLoaded,
-    ResultLoaded,
-    ResultSized,
-    ScreenLoaded,
-    post_comparison,
-    post_film,
-    post_recipe,
-    post_result,
-    post_sized,
-)
+from spectrum_tui.app.handing import hand_machine, hand_names, hand_no_sizes, hand_to_audit
+from spectrum_tui.app.loading import post_sized
 from spectrum_tui.app.proofs import ProvingApp
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.unasked import by_itself
@@ -59,15 +40,9 @@ from spectrum_tui.core.requests import (
     Suggestions,
     Task,
 )
-from spectrum_tui.core.settings import DEMO, RECIPES, Settings
+from spectrum_tui.core.settings import DEMO, Settings
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.client import WorkerDied, WorkerSaid
-
-if TYPE_CHECKING:
-    from spectrum_tui.core.results.results import Result
-
-HELP_SECONDS = 0.1
-"""Between two looks whether the help, or the palette, is closed that results wait for."""
 
 
 class SpectrumApp(ProvingApp):
@@ -154,23 +129,11 @@ class SpectrumApp(ProvingApp):
     def _cancel_download(self) -> None:
         self.runner.cancel_download()
 
-    @on(ask.OpenRequested)
-    def _open(self, message: ask.OpenRequested) -> None:
-        self.settings = message.settings
-        if message.film:
-            _beside(post_film, message.path, self.post_message)
-        else:
-            self.load(message.path)
-
     @on(ask.LibraryRequested)
     def _show_library(self, message: ask.LibraryRequested) -> None:
         from spectrum_tui.app.screens.library import LibraryScreen
 
         self.push_screen(LibraryScreen(message.settings or self.settings))
-
-    @on(ask.CompareRequested)
-    def _compare(self, message: ask.CompareRequested) -> None:
-        _beside(post_comparison, message.a, message.b, message.settings, self.post_message)
 
     @on(ask.NamesRequested)
     def _find_names(self, message: ask.NamesRequested) -> None:
@@ -234,7 +197,7 @@ class SpectrumApp(ProvingApp):
 
     def _sized(self, sized: Sized) -> None:
         if sized.details:
-            _beside(post_sized, sized, self.post_message)
+            self.read_beside(post_sized, sized)
         else:
             hand_no_sizes(self.screen_stack, sized.scores)
 
@@ -312,93 +275,3 @@ class SpectrumApp(ProvingApp):
     def _set_machine(self, ready: Ready) -> None:
         self._machine = ready
         hand_machine(self.screen_stack, ready)
-
-    # -- results -------------------------------------------------------------------------------
-
-    def load(self, path: Path) -> None:
-        load = post_recipe if path.suffix in RECIPES else post_result
-        _beside(load, path, self.post_message)
-
-    @on(RecipeLoaded)
-    def _show_recipe(self, message: RecipeLoaded) -> None:
-        self.key_order.listen()
-        if message.audit is None:
-            self._show_load_error(message.error["message"], message.error["hint"])
-            return
-        from spectrum_tui.app.screens.audit import AuditScreen
-
-        self.close_modals()
-        self.push_screen(AuditScreen(message.path, message.text, message.audit, self.settings))
-
-    @on(ResultLoaded)
-    def _show_result(self, message: ResultLoaded) -> None:
-        self.key_order.listen()
-        if message.result is None:
-            self._show_load_error(message.error["message"], message.error["hint"])
-            return
-        from spectrum_tui.app.screens.add_model import AddModelScreen
-        from spectrum_tui.app.screens.help import HelpScreen
-        from spectrum_tui.app.screens.result_state import ResultState
-        from spectrum_tui.app.screens.results import ResultsScreen
-        from spectrum_tui.app.screens.scan import ScanScreen
-
-        if isinstance(self.screen, HelpScreen | CommandPalette):  # whoever is in it closes it
-            self.set_timer(HELP_SECONDS, partial(self.post_message, message))
-            return
-        current = self.queue.current
-        scanned = current is not None and current.path == message.path
-        if scanned and isinstance(self.screen, AddModelScreen):
-            self._later = message
-            return
-        if message.path == self._opening:
-            by_itself(self.screen)
-            self._opening = None
-        self.close_modals()
-        state = ResultState(message.result, self.settings, kind=self._kind)
-        state.sizing = self._read_sizes(message.path, message.result)
-        screen = ResultsScreen(state)
-        over = self.runner.progress.snapshot().phase == "finished" and not self.queue.waiting
-        if isinstance(self.screen, ScanScreen) and scanned:
-            screen.views.go_to(self.screen.place)
-        if isinstance(self.screen, ScanScreen) and scanned and over:
-            self.switch_screen(screen)  # there is nothing to come back for
-        else:
-            self.push_screen(screen)
-
-    def _read_sizes(self, path: Path, result: Result) -> str:
-        """Have the sizes read that were asked for or that scores lack; returns of which model."""
-        sizes_from = self.settings.sizes_from if path == self._results else ""
-        if not sizes_from and result.scores.has_shapes:
-            return ""
-        self.runner.sizes(path, replace(self.settings, sizes_from=sizes_from))
-        return sizes_from or result.provenance.model
-
-    @on(ScreenLoaded)
-    def _show_loaded(self, message: ScreenLoaded) -> None:
-        self.key_order.listen()
-        if message.screen is None:
-            self._show_load_error(message.error["message"], message.error["hint"])
-            return
-        self.close_modals()
-        self.push_screen(message.screen(self.settings))
-
-    def read_beside(self, read: Callable[..., None], *arguments: object) -> None:
-        _beside(read, *arguments, self.post_message)
-
-    @on(ResultSized)
-    def _take_sizes(self, message: ResultSized) -> None:
-        if hand_sizes(self.screen_stack, message):
-            from spectrum_tui.app.screens.memory import MemoryScreen
-
-            self.key_order.listen(until=lambda: isinstance(self.screen, MemoryScreen))
-
-    def _show_load_error(self, text: str, hint: str) -> None:
-        if self.screen is self.setup_screen:
-            self.setup_screen.show_error("model", text, hint)
-        else:
-            self.notify(f"{text} {hint}", severity="error", timeout=30, markup=False)
-
-
-def _beside(work: Callable[..., None], *arguments: object) -> None:
-    """Work on a plain daemon thread: Textual's own would hold the exit until it is done."""
-    threading.Thread(target=work, args=arguments, daemon=True).start()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual import on
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.loading import ResultLoaded, ResultTaken, post_taken
-from spectrum_tui.app.scans import ScanningApp
+from spectrum_tui.app.opening import OpeningApp
 
 if TYPE_CHECKING:
     from spectrum_tui.app.proof_run import ProofRun
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-class ProvingApp(ScanningApp):
+class ProvingApp(OpeningApp):
     """Owns the proof that runs."""
 
     proof: ProofRun | None = None
     """The last one that was started."""
-    _kind = ""
-    """The kind of recipe that was used last."""
 
     @property
     def proves(self) -> bool:
@@ -63,10 +61,6 @@ class ProvingApp(ScanningApp):
         """Open the scores with what was taken over."""
         self.settings, self._kind = message.settings, message.kind or self._kind
         self.post_message(ResultLoaded(message.path, message.result, {}))
-
-    def read_beside(self, read: Any, *arguments: object) -> None:
-        """Read files on a thread, which posts what came of it."""
-        raise NotImplementedError
 
     # -- leaving -------------------------------------------------------------------------------
 

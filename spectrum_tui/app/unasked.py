@@ -75,6 +75,7 @@ class DropsStray(Protocol):
 
 
 def by_itself(screen: Screen[Any]) -> None:
-    """Call before a screen changes what its keys do, or makes way, when no key asked for it."""
-    if isinstance(screen.app, DropsStray):
+    """Call before a screen changes what its keys do, or makes way, when no key asked for it; one
+    that lies below another has no keys."""
+    if isinstance(screen.app, DropsStray) and screen.app.screen is screen:
         screen.app.unasked.changes(screen)

@@ -39,7 +39,8 @@ from spectrum_tui.core.text import safe
 from spectrum_tui.stdio.last_resort import end_now
 from spectrum_tui.stdio.streams import draw, put, put_json, say
 from spectrum_tui.stdio.terminal_signals import TerminalSignals, short_name
-from spectrum_tui.worker.progress import ScanProgress, Snapshot, network_line
+from spectrum_tui.worker.progress import ScanProgress, Snapshot
+from spectrum_tui.worker.rates import network_line
 
 
 def run_scan_command(settings: Settings, put_data: Callable[[object], None] = put_json) -> int:

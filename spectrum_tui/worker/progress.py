@@ -10,11 +10,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from spectrum_tui.core import numbers
 from spectrum_tui.core.events import (
     Fetched,
     LayerDone,
@@ -30,11 +29,8 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.core.settings import METRIC
+from spectrum_tui.worker.rates import RATE_SECONDS, Rate, Window, network_left, seconds_left
 
-RATE_SECONDS = 10.0
-"""The window of the rates that are shown."""
-ESTIMATE_SECONDS = 60.0
-"""The window of the time left: long, so that one odd matrix does not make the estimate jump."""
 RECENT = 200
 """How many of the newest scores are kept for the screen."""
 
@@ -118,83 +114,6 @@ class Snapshot:
         if self.cost > 0:
             return min(1.0, self.cost_done / self.cost)
         return (self.done + self.failed) / self.layers if self.layers else 0.0
-
-
-class _Window:
-    """Sums over the last seconds of work, from one finished matrix to another."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._items: deque[tuple[float, int]] = deque()
-        self._bytes = 0
-        self._anchor = 0.0
-
-    def restart(self, now: float) -> None:
-        """Forget everything; work begins now."""
-        self._items.clear()
-        self._bytes = 0
-        self._anchor = now
-
-    def add(self, now: float, nbytes: int) -> None:
-        """Count a finished matrix."""
-        self._items.append((now, nbytes))
-        self._bytes += nbytes
-        # The newest always stays: a matrix may take longer than the window.
-        while len(self._items) > 1 and self._items[0][0] < now - self._seconds:
-            self._anchor, gone = self._items.popleft()
-            self._bytes -= gone
-
-    def rates(self) -> tuple[float, float]:
-        """Bytes and matrices a second; zeros while nothing can be said."""
-        span = self._items[-1][0] - self._anchor if self._items else 0.0
-        if span <= 0:
-            return 0.0, 0.0
-        return self._bytes / span, len(self._items) / span
-
-
-class Rate:
-    """Seconds per unit of cost, of one worker, over the matrices finished lately.
-
-    Compared with their estimated cost: counting finished work per time of day instead would miss
-    what is half done, as the costliest matrices come first and a vocabulary matrix may be a tenth
-    of the scan.
-    """
-
-    def __init__(self) -> None:
-        self._items: deque[tuple[float, float, float]] = deque()
-        # Kept as they change: to add up a minute of 1,000 matrices a second takes 20 ms.
-        self._cost = self._seconds = 0.0
-
-    def add(self, now: float, cost: float, seconds: float) -> None:
-        """Count a matrix of this cost that was finished at `now` and took `seconds`."""
-        while self._items and self._items[0][0] < now - ESTIMATE_SECONDS:
-            _, gone_cost, gone_seconds = self._items.popleft()
-            self._cost -= gone_cost
-            self._seconds -= gone_seconds
-        if not self._items:
-            self._cost = self._seconds = 0.0  # what rounding has left
-        self._items.append((now, cost, seconds))
-        self._cost += cost
-        self._seconds += seconds
-
-    @property
-    def seconds_per_cost(self) -> float:
-        """Zero while nothing can be said."""
-        return self._seconds / self._cost if self._cost > 0 else 0.0
-
-
-def seconds_left(
-    cost_left: float, seconds_per_cost: float, workers: int, in_work: Sequence[tuple[float, float]]
-) -> float:
-    """Seconds until `cost_left` is done, of which `in_work` are (cost, seconds at it already).
-
-    Never less than the longest matrix in work still needs. One that has taken longer than it
-    should counts as nearly done.
-    """
-    expected = [cost * seconds_per_cost for cost, _ in in_work]
-    done = [min(at, most) for (_, at), most in zip(in_work, expected, strict=True)]
-    longest = max((most - at for most, at in zip(expected, done, strict=True)), default=0.0)
-    return max(longest, (cost_left * seconds_per_cost - sum(done)) / max(1, workers))
 
 
 class ScanProgress:
@@ -318,7 +237,7 @@ class ScanProgress:
         self._scores: list[tuple[str, float]] = []
         self.metric = METRIC
         self.names = LayerNames()
-        self._rates, self._rate = _Window(RATE_SECONDS), Rate()
+        self._rates, self._rate = Window(RATE_SECONDS), Rate()
         self._workers, self._expected, self._elsewhere = 0, 0.0, False
         self._began = self._ended = self._clock()
         self._rates.restart(self._began)
@@ -395,19 +314,4 @@ class ScanProgress:
             return None
         in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
         work = seconds_left(self._state.cost - self._state.cost_done, rate, workers, in_work)
-        return max(work, _network_left(self._state.fetched))
-
-
-def _network_left(fetched: Fetched) -> float:
-    return (fetched.total - fetched.done) / fetched.speed if fetched.speed > 0 else 0.0
-
-
-def network_line(fetched: Fetched) -> str:
-    """Return how a scan over the network goes on: `42.0 MB/s · 12.3 of 163 GB`, or `12.3 GB so
-    far`."""
-    speed = "waiting for the network" if fetched.waited else f"{numbers.size(fetched.speed)}/s"
-    if not fetched.total:
-        return f"{speed} · {numbers.size(fetched.done)} so far"
-    done, total = numbers.size(fetched.done), numbers.size(fetched.total)
-    same = done.rpartition(" ")[2] == total.rpartition(" ")[2]
-    return f"{speed} · {done.rpartition(' ')[0] if same else done} of {total}"
+        return max(work, network_left(self._state.fetched))

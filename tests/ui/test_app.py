@@ -70,7 +70,7 @@ async def test_keys_from_before_the_file_is_open_do_nothing(
         read.wait(15)
         post_result(*args)
 
-    monkeypatch.setattr("spectrum_tui.app.app.post_result", slowly)
+    monkeypatch.setattr("spectrum_tui.app.opening.post_result", slowly)
     app = SpectrumApp(Settings(), results=path)
     async with app.run_test(size=SIZE) as pilot:
         await pilot.press(*"w/x", "enter", "ctrl+n")

@@ -24,6 +24,8 @@ from spectrum_tui.core.saved.store import save_scores
 from spectrum_tui.core.settings import Settings
 from tests import made
 from tests.checkpoints import llama, save
+from tests.snapshots import scenes
+from tests.snapshots.shown import Shown
 from tests.ui.real_core import use_real_core
 from tests.ui.worker_control import until
 
@@ -110,6 +112,26 @@ async def test_a_model_that_is_not_there_is_said_at_its_field(app: SpectrumApp) 
         assert "There is no folder ./none." in field.error
         await pilot.press("x")
         assert field.error == ""
+
+
+async def test_what_is_pressed_while_a_model_is_read_is_no_text() -> None:
+    screen, _ = scenes.audit_screen("text")
+    app = Shown(screen)
+    async with app.run_test(size=(80, 24)) as pilot:
+        field, said = screen.query_one("#model", Input), screen.query_one(Field)
+        await pilot.press("m", *"org/m", "enter", "x", "k")
+        assert field.value == "org/m" and "Reading the headers of org/m" in said.help_text
+        await pilot.press("m", "end", "o")
+        assert field.value == "org/mo" and "Reading" not in said.help_text
+        screen.show_names(scenes.mixture_names())
+        screen.show_failure("There is no org/m.", "")
+        await pilot.app.workers.wait_for_complete()
+        assert not screen.audit.reports and "There is no" not in said.help_text
+        assert field.has_focus
+        await pilot.press("enter")
+        screen.show_failure("There is no org/mo.", "")
+        await pilot.pause()
+        assert field.has_focus and "There is no org/mo." in said.help_text
 
 
 async def test_a_recipe_typed_as_a_model_opens(app: SpectrumApp) -> None:

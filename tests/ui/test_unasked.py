@@ -104,6 +104,15 @@ async def test_keys_are_taken_once_what_is_new_was_on_show_for_a_moment() -> Non
         assert app.after.pressed == ["s", "escape", "down", "up"]
 
 
+async def test_a_change_below_another_screen_takes_no_key_from_it(long: None) -> None:
+    app = Host()
+    async with app.run_test() as pilot:
+        await app.push_screen(app.after)
+        by_itself(app.before)
+        await pilot.press("s", "escape")
+        assert app.after.pressed == ["s", "escape"]
+
+
 async def test_a_screen_that_was_asked_for_takes_every_key(long: None) -> None:
     app = Host()
     async with app.run_test() as pilot:

@@ -20,6 +20,7 @@ from spectrum_tui.app.loading import audited
 from spectrum_tui.app.messages import NamesRequested, OpenRequested
 from spectrum_tui.app.screens.audit_text import FindingTable, TrainerTable, meant_text, summary_text
 from spectrum_tui.app.screens.write_file import WriteScreen
+from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.cells import printable
 from spectrum_tui.app.widgets.field import Field
 from spectrum_tui.app.widgets.key_footer import KeyFooter, hidden_key
@@ -86,6 +87,9 @@ class AuditScreen(NamedKeys, Screen[None]):
         super().__init__()
         self._settings = settings or Settings()
         self.path, self.text, self.audit = path, text, audit
+        self._reading = ""
+        """The model that is being read."""
+        self._is_taken_back = False
         self._model = Input(id="model", placeholder="folder or org/name", compact=True)
         self._field = Field("model", "Model", self._model, _HELP)
         self._summary = Static(markup=False, id="summary")
@@ -127,20 +131,28 @@ class AuditScreen(NamedKeys, Screen[None]):
         self._model.focus()
 
     @on(Input.Submitted, "#model")
-    def _asked(self, event: Input.Submitted) -> None:
+    def _submitted(self, event: Input.Submitted) -> None:
         model = event.value.strip()
         if model:
+            self._reading, self._is_taken_back = model, False
             self._field.show_help(f"Reading the headers of {model} …")
+            # What is pressed from now on is not meant for the field.
+            self.query_one(Findings).focus()
             self.post_message(NamesRequested(model))
 
     @on(Input.Changed, "#model")
-    def _typed(self) -> None:
-        if self._field.error:
+    def _typed(self, event: Input.Changed) -> None:
+        """Take back a model that is read: it is no longer the one in the field."""
+        self._is_taken_back = bool(self._reading) and event.value.strip() != self._reading
+        if self._field.error or self._is_taken_back:
             self._field.show_help()
 
     @work(exclusive=True, group="audit")
     async def show_names(self, names: ModelNames) -> None:
         """Judge by the model's parameters, now that they are known."""
+        if self._is_taken_back:
+            return
+        self._reading = ""
         try:
             self.audit = await asyncio.to_thread(audited, self.text, names)
         except SpectrumError as error:
@@ -148,10 +160,14 @@ class AuditScreen(NamedKeys, Screen[None]):
             return
         self._field.show_help(names.naming)
         self._show()
-        self.query_one(Findings).focus()
 
     def show_failure(self, message: str, hint: str) -> None:
-        self._field.show_error(message, hint)
+        """Say at its field why a model cannot be read, to have it mended there."""
+        if not self._is_taken_back:
+            by_itself(self)
+            self._reading = ""
+            self._field.show_error(message, hint)
+            self._model.focus()
 
     # -- the corrected file --------------------------------------------------------------------
 

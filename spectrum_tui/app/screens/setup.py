@@ -39,8 +39,6 @@ from spectrum_tui.core.settings import DEMO, RECIPES, Settings
 
 SLIM = 72
 """Columns below which the help beside a field takes up to three lines."""
-DOWNLOAD_SECONDS = 0.2
-"""Between two looks at a running download."""
 
 
 class SetupScreen(NamedKeys, Screen[None]):
@@ -70,19 +68,13 @@ class SetupScreen(NamedKeys, Screen[None]):
         &.-wide.-high Field { margin: 0 0 1 0; }
         &.-wide.-high #field-output_dir { margin: 0; }
         &.-wide.-high #found.-found #found-groups { display: block; }
-        &.-wide #found.-downloading > #found-actions,
-        &.-slim #found.-downloading > #found-actions,
-        &.-wide #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
-        &.-wide #found.-found.-remote > #found-actions > Static { display: none; }
-        &.-wide.-high #found.-found.-remote #continue { margin: 0 0 1 0; }
+        &.-wide.-high #found.-stacked.-found.-remote #continue { margin: 0 0 1 0; }
         &.-slim Field { grid-size: 2; grid-columns: 15 1fr; }
         &.-slim Field > .field--help { display: none; }
         &.-slim Field.-stacked > .field--help { display: block; }
         &.-slim Field.-error > .field--help {
             display: block; column-span: 2; padding: 0 0 0 16;
         }
-        &.-slim #found.-found.-remote > #found-actions { layout: vertical; height: auto; }
-        &.-slim #found.-found.-remote > #found-actions > Static { display: none; }
         &.-wide Field { grid-columns: 15 35 1fr; }
         &.-wide Field.-stacked { grid-columns: 15 1fr; }
         & > #opening { display: none; height: 1fr; content-align: center middle; }
@@ -254,11 +246,6 @@ class SetupScreen(NamedKeys, Screen[None]):
         if field is self._form.field("model"):
             self._form.list_models()
 
-    def _poll_download(self) -> None:
-        if self._found.state == "downloading":
-            self._found.show_download(self._download())
-            self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
-
     # -- what the user does --------------------------------------------------------------------
 
     @on(Input.Submitted, "#model")
@@ -333,8 +320,7 @@ class SetupScreen(NamedKeys, Screen[None]):
     def action_download(self) -> None:
         if self.summary is None or not self.check_action("download", ()):
             return
-        self._found.show_download(None)
-        self.set_timer(DOWNLOAD_SECONDS, self._poll_download)
+        self._found.follow(self._download)
         self.query_one("#cancel", Button).focus()
         self.refresh_bindings()
         self.post_message(DownloadRequested(self.summary.model, self.summary.revision))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from rich.table import Table
@@ -10,6 +11,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import Button, ProgressBar, Static
 
 from spectrum_tui.app.widgets.cells import bar
@@ -20,6 +22,11 @@ from spectrum_tui.core.requests import DownloadProgress, ModelSummary
 from spectrum_tui.core.settings import DEMO
 
 State = Literal["empty", "reading", "found", "downloading"]
+
+DOWNLOAD_SECONDS = 0.2
+"""Between two looks at a running download."""
+STACKED = 70
+"""Columns below which three buttons, or how far a download is, do not fit into one line."""
 
 DEMO_FACT = "demonstration model: made-up weights, to try things out"
 HOW_IT_GOES = (
@@ -73,6 +80,10 @@ class FoundPanel(Vertical):
         &.-found.-remote #found-hub > Button { display: block; }
         &.-found.-full #continue { display: none; }
         &.-downloading #found-bar, &.-downloading #cancel { display: block; }
+        &.-stacked.-found.-remote > #found-actions, &.-stacked.-downloading > #found-actions {
+            layout: vertical; height: auto;
+        }
+        &.-stacked.-found.-remote > #found-actions > Static { display: none; }
     }
     """
 
@@ -108,6 +119,10 @@ class FoundPanel(Vertical):
     def on_mount(self) -> None:
         self.show_empty()
 
+    def on_resize(self, event: Resize) -> None:
+        """Put what does not fit beside a button below it."""
+        self.set_class(event.size.width < STACKED, "-stacked")
+
     def show_empty(self) -> None:
         self._become("empty", "Steps")
         self._show(HOW_IT_GOES)
@@ -135,6 +150,15 @@ class FoundPanel(Vertical):
     def show_facts(self, summary: ModelSummary) -> None:
         self._show(list(_fact_lines(summary)))
         self._groups.show(summary)
+
+    def follow(self, download: Callable[[], DownloadProgress | None]) -> None:
+        """Show how far a download is, until something else is to be shown."""
+        self.show_download(download() if self.state == "downloading" else None)
+        self.set_timer(DOWNLOAD_SECONDS, partial(self._follow_on, download))
+
+    def _follow_on(self, download: Callable[[], DownloadProgress | None]) -> None:
+        if self.state == "downloading":
+            self.follow(download)
 
     def show_download(self, progress: DownloadProgress | None) -> None:
         if self.state != "downloading":

@@ -15,7 +15,8 @@ from spectrum_tui.app.widgets.found_panel import download_line
 from spectrum_tui.core import numbers
 from spectrum_tui.core.events import KEPT
 from spectrum_tui.core.numbers import counted, part_of
-from spectrum_tui.worker.progress import Snapshot, network_line
+from spectrum_tui.worker.progress import Snapshot
+from spectrum_tui.worker.rates import network_line
 
 NARROW = 70
 """Columns below which six figures touch each other."""

@@ -293,7 +293,9 @@ class _Range:
         if status == 200:
             raise NoRangesError(
                 f"{safe(urlsplit(url).hostname or '')} answers a range with the whole file.",
-                "Download the model instead: --download.",
+                "Download the model instead: --download."
+                if file.commit
+                else "Download the folder and give its path.",
                 field="model",
             )
         if status == 416:

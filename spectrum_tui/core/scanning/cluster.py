@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from spectrum_tui.core import errors
 from spectrum_tui.core.errors import ScanError
@@ -22,7 +21,9 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import (
     BASE,
+    Cluster,
     ClusterPlan,
+    Lost,
     Member,
     Traffic,
     came_and_went,
@@ -31,10 +32,9 @@ from spectrum_tui.core.scanning.cluster_nodes import (
     load,
     members,
 )
-from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
+from spectrum_tui.core.scanning.cluster_task import Answer, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
-from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _TRIES = 3
@@ -48,25 +48,17 @@ _GRACE = 6.0
 _STREAMED = "The nodes read values over the network as needed."
 
 
-class Cluster(Protocol):
-    """What a connection to a cluster can do: see `RayCluster`."""
-
-    def nodes(self) -> list[Node]: ...  # noqa: D102
-
-    def start(  # noqa: D102
-        self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
-    ) -> object: ...
-
-    def finished(  # noqa: D102
-        self, started: Sequence[object], seconds: float
-    ) -> list[tuple[object, Answer | Lost]]: ...
-
-    def forget(self, started: Sequence[object]) -> None: ...  # noqa: D102
-
-
 def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
-    """Connect to the cluster of a plan; None where it has none."""
-    return nullcontext() if plan is None else connected(plan.address)
+    """Connect to the cluster of a plan, as long as this lasts; None where it has none.
+
+    Nothing else knows what the cluster runs on. Raises InputError where nothing answers at its
+    address, or the package is missing that asks there.
+    """
+    if plan is None:
+        return nullcontext()
+    from spectrum_tui.core.scanning.ray_cluster import connected
+
+    return connected(plan.address)
 
 
 @dataclass(slots=True)
@@ -197,7 +189,7 @@ class ClusterWorkers:
             yield ScanNote("No node of the cluster can compute yet: the scan waits for one.")
 
     def _without_answer(self, alive: Set[str]) -> Iterator[ScanEvent]:
-        """Take back what nodes have in work that are gone: Ray may never say so."""
+        """Take back what nodes have in work that are gone: the cluster may never say so."""
         gone = [id for id, one in self._started.items() if one.member.node.id not in alive]
         self._cluster.forget(gone)
         for handle in gone:

@@ -36,18 +36,15 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
-from spectrum_tui.core.scanning import libraries
-from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
-from spectrum_tui.core.scanning.cluster_nodes import (
-    device_text,
-    in_work,
-    members,
-)
+from spectrum_tui.core.scanning import cluster, libraries
+from spectrum_tui.core.scanning.cluster import ClusterWorkers
+from spectrum_tui.core.scanning.cluster_nodes import Cluster, device_text, in_work, members
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
     free_memory,
 )
+from spectrum_tui.core.scanning.file_order import read_forward
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import (
     LayerWork,
@@ -87,7 +84,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     state = _State()
     with (
         ScanLock(plan.journal) as lock,
-        opened(plan.cluster) as state.cluster,
+        cluster.opened(plan.cluster) as state.cluster,
         closing(_events(plan, lock, state, cancelled)) as events,
     ):
         for event in events:
@@ -205,10 +202,10 @@ def _expected(plan: ScanPlan, works: Sequence[LayerWork]) -> float:
     return worker_rate(plan.layers, cost, devices, plan.batch_size, plan.precision)
 
 
-def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> ScanStarted:
+def _start(plan: ScanPlan, connection: Cluster | None, seconds_per_cost: float) -> ScanStarted:
     device, at_once = ", ".join(plan.devices), plan.batch_size * len(plan.devices)
-    if plan.cluster is not None and cluster is not None:
-        found = members(plan.cluster, cluster.nodes())
+    if plan.cluster is not None and connection is not None:
+        found = members(plan.cluster, connection.nodes())
         device, at_once = device_text(found), in_work(found)
     types = Counter(layer.type for layer in plan.layers)
     place = {name: i for i, name in enumerate(types)}
@@ -261,14 +258,14 @@ def _workers(
     todo: Sequence[LayerWork],
     journal: Journal,
     precision: str,
-    cluster: Cluster | None,
+    connection: Cluster | None,
 ) -> Workers | ClusterWorkers:
     """Return what scores these layers: threads of this process, or the nodes of a cluster."""
-    if plan.cluster is not None and cluster is not None:
+    if plan.cluster is not None and connection is not None:
         return ClusterWorkers(
-            todo, journal, cluster=cluster, plan=plan.cluster, precision=precision
+            todo, journal, cluster=connection, plan=plan.cluster, precision=precision
         )
-    return Workers(
+    workers = Workers(
         todo,
         journal,
         devices=plan.devices,
@@ -277,6 +274,8 @@ def _workers(
         helpers=_helpers(plan, todo),
         cpu=plan.cpu,
     )
+    read_forward(workers, plan.files)
+    return workers
 
 
 def _settle_order(

@@ -14,11 +14,10 @@ from spectrum_tui.core.checkpoint.sources import served
 from spectrum_tui.core.errors import HubError, InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
-from spectrum_tui.core.hub.web import not_downloaded, read_web
+from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
 from spectrum_tui.core.naming.extents import extents_of
@@ -52,16 +51,15 @@ WINDOW = 10
 
 
 def check_at_end(inspection: Inspection) -> None:
-    """Look at the files of a folder on the web again: most servers mark them by the second, so that
-    one that was written twice in a second has one mark.
+    """Look at the files again where not every change of them is seen while they are read.
 
     Raises ModelChangedError for others, and HubError where files without marks cannot be looked at.
     """
     model = inspection.summary.model
-    if not inspection.web or is_in_a_bucket(model):
+    if not inspection.place.looked_at_again:
         return
     try:
-        now = read_web(model)
+        now = inspection.place.look(model, inspection.summary.revision, None)
     except HubError:
         if any(file.is_unmarked for file in inspection.web.values()):
             raise
@@ -102,8 +100,7 @@ def streamed(
         if ended.is_set() or cancelled():
             raise GivenUpError("The scan was stopped while it waited for the network.")
 
-    in_a_bucket = any(is_in_a_bucket(name) for name in remote)
-    reader = (CloudReader if in_a_bucket else RangeReader)(remote, check=check)
+    reader = inspection.place.reader(remote, check=check)
     try:
         with served(remote, reader):
             yield reader

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,9 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import read_notes
 from spectrum_tui.core.scanning import cluster, cluster_nodes
 from spectrum_tui.core.scanning.chunks import Item, Pile
+from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.layers import memory_need
-from spectrum_tui.core.scanning.ray_cluster import Lost, Node
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import experts, llama, save, spoil
@@ -130,12 +130,8 @@ def scanned(
 ) -> list[ScanEvent]:
     """The events of a scan on these nodes."""
 
-    @contextmanager
-    def connected(address: str) -> Iterator[Nodes]:
-        yield nodes
-
     cancelled = named.pop("cancelled", lambda: False)
-    monkeypatch.setattr(cluster, "connected", connected)
+    monkeypatch.setattr(cluster, "opened", lambda plan: nullcontext(nodes))
     monkeypatch.setattr(cluster, "_LOOK", 0.0)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     named = {"model": str(folder), "output_dir": str(folder.parent / "out"), **named}

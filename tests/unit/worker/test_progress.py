@@ -18,7 +18,8 @@ from spectrum_tui.core.events import (
     ScanEnded,
     ScanStarted,
 )
-from spectrum_tui.worker.progress import RECENT, ScanProgress, network_line
+from spectrum_tui.worker.progress import RECENT, ScanProgress
+from spectrum_tui.worker.rates import network_line
 
 
 class Clock:

@@ -9,7 +9,8 @@ import pytest
 
 from spectrum_tui.core.events import LayerDone, LayerStarted, ScanStarted
 from spectrum_tui.core.scoring.svd import cost
-from spectrum_tui.worker.progress import Rate, ScanProgress, seconds_left
+from spectrum_tui.worker.progress import ScanProgress
+from spectrum_tui.worker.rates import Rate, seconds_left
 
 Shape = tuple[int, int]
 EXACT: dict[Shape, float] = {
