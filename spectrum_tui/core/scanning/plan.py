@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState
 from spectrum_tui.core.checkpoint.headers import Checkpoint
-from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.journal.journal import journal_path
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import size
@@ -44,7 +44,7 @@ class ScanPlan:
     since: float = 0.0
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
-    reader: RangeReader | None = None
+    reader: Reader | None = None
     cluster: ClusterPlan | None = None
     cpu: str = CPU
 
