@@ -18,6 +18,7 @@ from spectrum_tui.core.model import places
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.places import called
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.results import read_notes
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -141,6 +142,20 @@ def test_what_a_server_says_nothing_of_is_looked_at_again(
     changed(repos[REPO])
     with pytest.raises(ModelChangedError, match="changed during the scan"):
         list(run_scan(settings, found))
+
+
+def test_scores_of_files_without_marks_say_so_in_every_scan(
+    address: str, online: FakeHub, tmp_path: Path
+) -> None:
+    """Not the one alone that has read them."""
+    online.web_marks = ()
+    settings = Settings(model=address, device="cpu", output_dir=str(tmp_path / "out"))
+    said = []
+    for _ in range(2):
+        (*_, ready) = run_scan(settings)
+        assert isinstance(ready, ResultReady)
+        said.append(load_result(Path(ready.path)).provenance.notes)
+    assert said == [read_notes(address, unmarked=True)] * 2 and len(said[0]) == 2
 
 
 def test_a_change_within_a_second_is_seen_at_the_end(
