@@ -352,8 +352,13 @@ class ScratchFile:
         make_folder(folder)
         path, by_itself = _beside(folder / "scratch"), open_flags("O_TEMPORARY")
         self._handle = open_kept(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | by_itself)
-        if not by_itself:  # Windows deletes such a file at its end, and no open one before
+        if by_itself:  # Windows deletes such a file at its end, and no open one before
+            return
+        try:
             os.unlink(path)
+        except BaseException:
+            os.close(self._handle)
+            raise
 
     def write(self, start: int, data: memoryview) -> None:
         """Put all of the data there."""
@@ -371,8 +376,7 @@ class ScratchFile:
 
 
 def free_space(folder: Path) -> int | None:
-    """Return the free bytes of the disk that a folder is on; None where the system does not
-    tell."""
+    """Return the free bytes of a folder's disk; None where the system does not tell."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:

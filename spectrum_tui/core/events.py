@@ -17,8 +17,8 @@ class ScanStarted:
     """The plan: how many layers, how much work (units of `svd.cost`), how it runs. `names` are the
     layers, those of a type together, in the order of `types`. `seconds_per_cost` is what a unit
     takes one of those in work, as measured before; 0 where it was not. `elsewhere`: on the nodes of
-    a cluster, of whose memory nothing is known here. `ranges` is where what is scored already was
-    read in ranges."""
+    a cluster, of whose memory nothing is known here. `earlier` is what the provenance says of how
+    what is scored already was read."""
 
     layers: int
     cost: float
@@ -29,7 +29,7 @@ class ScanStarted:
     names: tuple[str, ...] = ()
     seconds_per_cost: float = 0.0
     elsewhere: bool = False
-    ranges: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

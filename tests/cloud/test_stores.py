@@ -158,6 +158,14 @@ def test_a_store_with_an_error_of_its_own_is_named(
     assert f"127.0.0.1 reports an error of its own (HTTP {status})" in ended.notes[-1]
 
 
+@pytest.mark.parametrize("bucket", ["s3"], indirect=True)
+def test_a_bucket_in_another_region(bucket: Bucket) -> None:
+    bucket.store.answer = 301, "<Code>PermanentRedirect</Code>"
+    with pytest.raises(HubError, match="is in another region") as caught:
+        bucket.inspect()
+    assert "AWS_REGION" in caught.value.hint
+
+
 # -- where else credentials stand --------------------------------------------------------------
 
 

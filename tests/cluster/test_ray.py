@@ -25,6 +25,7 @@ from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, Scan
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import ray_cluster, ray_connection
+from spectrum_tui.core.scanning.cluster_nodes import Lost
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -237,7 +238,7 @@ def test_the_node_that_a_driver_goes_through_is_lost(monkeypatch: pytest.MonkeyP
     assert connected == ["127.0.0.1:1"]
     answers = cluster.finished(given, 0.0)
     assert [ref for ref, _ in answers] == given
-    assert all(isinstance(answer, ray_cluster.Lost) and answer.with_node for _, answer in answers)
+    assert all(isinstance(answer, Lost) and answer.with_node for _, answer in answers)
     listed[:] = [told(two, alive=False), told(elsewhere, alive=True, host="10.0.0.2")]
     with pytest.raises(ScanError, match="the node that it went through has ended"):
         cluster.nodes()

@@ -70,6 +70,12 @@ def gone(file: str, exc: OSError) -> SpectrumError:
     path = Path(file)
     if error := out_of_reach(path, exc):
         return error
+    if exc.errno == errno.EIO:  # not of one place in it: the disk is gone
+        return OutOfReachError(
+            f"{path.name} is out of reach ({reason_of(exc)}).",
+            "Check the disk that it is on.",
+            field="model",
+        )
     if exc.errno == errno.ENOENT and not _holds_anything(path.parent):
         return OutOfReachError(
             f"The folder of {path.name} is empty or gone.",

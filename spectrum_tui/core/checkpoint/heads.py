@@ -31,16 +31,18 @@ def read_head(path: Path, *, fetched: bool = False) -> tuple[FileState, bytes]:
     Raises ModelChangedError for a file that is written to meanwhile, CheckpointError for any other
     that is none.
     """
+    device = -1
     try:
         with open_regular(path) as file:
             state = FileState.of(os.fstat(file.fileno()))
+            device = state.device
             first = _first_bytes(file, state.size) if fetched else file.read(8)
             end = 8 + header_length(first[:8], path.name, state.size)
             head = first[:end] + file.read(max(0, end - len(first)))
             if FileState.of(os.fstat(file.fileno())) != state:
                 raise changed(str(path))
     except OSError as exc:
-        raise unreadable(path, exc) from None
+        raise unreadable(path, exc, device) from None
     return state, head[8:]
 
 

@@ -164,7 +164,7 @@ def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
                 digest.update(_bytes(raw, begin, end))
             state = FileState.of(os.fstat(file.fileno()))
     except OSError as exc:
-        raise unreadable(shard.path, exc) from None
+        raise unreadable(shard.path, exc, shard.state.device) from None
     if state != shard.state:
         raise changed(str(shard.path))
     return digest.digest()

@@ -181,15 +181,16 @@ def parse_json(data: str | bytes, where: str) -> Any:
         raise CheckpointError(f"{where} {fault.problem}.", fault.hint, field="model") from None
 
 
-def unreadable(path: Path, exc: OSError) -> CheckpointError:
-    """Return the error for a file that the system will not let us read."""
+def unreadable(path: Path, exc: OSError, device: int = -1) -> CheckpointError:
+    """Return the error for a file that the system will not let us read, on this `device` if that is
+    known."""
     if exc.errno == errno.ENOENT and path.is_symlink():
         return CheckpointError(
             f"{path.name} is a link to a file that is gone.",
             "Download the model again.",
             field="model",
         )
-    return out_of_reach(path, exc) or CheckpointError(
+    return out_of_reach(path, exc, device) or CheckpointError(
         f"{path} cannot be read ({reason_of(exc)}).",
         "Check the path and its permissions.",
         field="model",

@@ -16,7 +16,6 @@ from typing import Protocol
 
 from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Tensor
-from spectrum_tui.core.checkpoint.mounts import out_of_reach
 from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, NotHereError
@@ -60,7 +59,7 @@ class LocalFiles:
                 ) from None
             check_unchanged({tensor.file: tensor.state})
             device = tensor.state.device if tensor.state else -1
-            raise out_of_reach(path, exc, device) or unreadable(path, exc) from None
+            raise unreadable(path, exc, device) from None
         if tensor.state not in (None, state):
             raise changed(tensor.file)
         if not complete:

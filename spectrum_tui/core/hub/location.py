@@ -51,6 +51,16 @@ class RemoteFile:
     tag: str = ""
     modified: str = ""
 
+    @property
+    def is_unmarked(self) -> bool:
+        """Whether nothing but its contents tells that a file is still the same."""
+        return not (self.commit or self.tag or self.modified)
+
+    @property
+    def where(self) -> str:
+        """Where it is, in the words of a provenance: the commit, or the folder's address."""
+        return f"commit {self.commit[:12]}" if self.commit else self.repo.rstrip("/")
+
     def is_marked(self, tag: str, modified: str) -> bool:
         """Return whether an answer with this ETag and Last-Modified is of this file: one that is
         not sent any more is not the same."""

@@ -180,10 +180,12 @@ class RangeReader:
     def where(self) -> str:
         """Return where it reads: the commit of a repository on the hub, or the address of a folder;
         empty without files."""
-        for place in self._places.values():
-            file = place.file
-            return f"commit {file.commit[:12]}" if file.commit else file.repo.rstrip("/")
-        return ""
+        return next((place.file.where for place in self._places.values()), "")
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether the server says of a file neither what it is nor when it was changed."""
+        return any(place.file.is_unmarked for place in self._places.values())
 
     def close(self) -> None:
         """End what is under way for reads that nobody waits for."""
@@ -291,7 +293,9 @@ class _Range:
         if status == 200:
             raise NoRangesError(
                 f"{safe(urlsplit(url).hostname or '')} answers a range with the whole file.",
-                "Download the model instead: --download.",
+                "Download the model instead: --download."
+                if file.commit
+                else "Download the folder and give its path.",
                 field="model",
             )
         if status == 416:

@@ -29,6 +29,7 @@ from spectrum_tui.core.journal.spectra import (
     spectra_path,
 )
 from spectrum_tui.core.json_text import WRONG_SHAPE
+from spectrum_tui.core.results.results import read_notes
 from spectrum_tui.core.scoring.metrics import every_metric
 from spectrum_tui.core.scoring.snr import RULE
 from spectrum_tui.core.settings import METRIC, METRICS
@@ -42,7 +43,8 @@ class Entry:
     relative error of the SNR where it was computed in the `fast` precision; it is 0 for an exact
     one. `spectrum` is where the singular values lie in the file beside the journal `file`. `made`
     is when they were computed, in seconds since 1970. `ranges` is where the matrix was read in
-    ranges, so that the hashes of whole files were not checked; "" where it was not.
+    ranges, so that the hashes of whole files were not checked; "" where it was not. `unmarked`:
+    the server there says nothing of when a file changes.
     """
 
     layer: str
@@ -54,6 +56,12 @@ class Entry:
     file: str = ""
     made: float = 0.0
     ranges: str = ""
+    unmarked: bool = False
+
+    @property
+    def read_notes(self) -> tuple[str, ...]:
+        """What stands in the provenance of its scores."""
+        return read_notes(self.ranges, unmarked=self.unmarked)
 
 
 def journal_path(fingerprint: str) -> Path:
@@ -185,6 +193,7 @@ def _is_sound(entry: Entry) -> bool:
     return (
         set(map(type, floats)) == {float}
         and type(entry.layer) is type(entry.rule) is type(entry.ranges) is str
+        and type(entry.unmarked) is bool
         and type(entry.spectrum) is int
         and entry.metrics.get(METRIC, -1.0) >= 0.0
         and 0.0 <= entry.error < math.inf
@@ -223,8 +232,9 @@ class Journal:
             entry = replace(entry, spectrum=self._spectra.append(entry.layer, spectrum))
         data = asdict(entry)
         del data["file"]  # that is this one, whatever it will be called
-        if not entry.ranges:
-            del data["ranges"]
+        for name in ("ranges", "unmarked"):  # versions that do not know them drop the line
+            if not data[name]:
+                del data[name]
         try:
             self._file.append(sealed(data) + b"\n")
             self._file.sync()

@@ -5,36 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core import hub
-from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.checkpoint.mounts import are_fetched
-from spectrum_tui.core.checkpoint.shards import unreadable
-from spectrum_tui.core.errors import CheckpointError, HubError, NotHereError, SpectrumError
+from spectrum_tui.core.errors import CheckpointError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
-from spectrum_tui.core.hub.cloud import is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
-from spectrum_tui.core.hub.web import (
-    is_web_folder,
-    not_downloaded,
-    read_web,
-)
+from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
-from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.earlier import kept_scores, measured, with_earlier
-from spectrum_tui.core.model.named import OWNED, called, local_folder, trimmed
+from spectrum_tui.core.model.named import trimmed
 from spectrum_tui.core.model.notes import beside_weights, mismatches, missing, unscored_share
+from spectrum_tui.core.model.places import FOLDER, Place, place_of
 from spectrum_tui.core.naming.coverage import check_loads, check_named_weights, wrapped_names
 from spectrum_tui.core.naming.layers import Layer, ModelLayers, plan_layers
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.naming.stored import NAMING, model_layers
 from spectrum_tui.core.quantised.detect import GPTQ, SCAN_INSTEAD, detect
 from spectrum_tui.core.requests import ModelSummary, Origin
-from spectrum_tui.core.settings import DEFAULTS, DEMO, Settings
+from spectrum_tui.core.settings import DEFAULTS, Settings
 from spectrum_tui.core.text import safe, shortened
 
 if TYPE_CHECKING:
@@ -49,7 +42,7 @@ class Inspection:
     layers under the checkpoint's names, where `model` has those of a trainer. `scored` are the
     matrices that an earlier scan of these weights has scored, with the `error` of each.
     `dequantised` is what its tensors are loaded as, where that was asked for before. `web` are
-    the files of a folder on the web, by the names in `Tensor.file`.
+    the files of a folder on the web, by the names in `Tensor.file`; `place` is where it was found.
     """
 
     summary: ModelSummary
@@ -60,6 +53,7 @@ class Inspection:
     scored: Mapping[str, float] = field(default_factory=dict)
     dequantised: Dequantised | None = None
     web: Mapping[str, RemoteFile] = field(default_factory=dict)
+    place: Place = FOLDER
 
 
 def inspect_model(
@@ -71,52 +65,19 @@ def inspect_model(
     id, the hub's local cache over the network, which is asked with `patience`. An address is a
     folder on the web or in a bucket.
     """
-    model = trimmed(model)
-    if model == DEMO:
-        return describe(model, "demo", read_checkpoint(demo.make_demo_model()), name=called(model))
-    folder = local_folder(model)
-    if folder is not None:
-        return describe(model, "folder", _read_folder(folder), name=called(model))
-    if is_web_folder(model) or is_in_a_bucket(model):
-        web = read_cloud(model) if is_in_a_bucket(model) else read_web(model, patience)
-        found_there = describe(model, "web", web.checkpoint, name=called(model), local=0)
-        return replace(found_there, web=web.files)
-    hub.validate(model)
-    found = hub.find_local(model, revision)
-    if found is not None:
-        return describe(model, "cache", read_checkpoint(found[0]), revision=found[1])
-    remote = _read_remote(model, revision, patience)
-    found_there = describe(
-        model,
-        "hub",
-        remote.checkpoint,
-        revision=remote.files.commit,
-        local=remote.files.cached_bytes(),
+    typed = trimmed(model)
+    place = place_of(typed)
+    seen = place.look(typed, revision, patience)
+    found = describe(
+        typed,
+        seen.origin,
+        seen.checkpoint,
+        name=place.name(typed),
+        revision=seen.revision,
+        local=seen.local,
     )
-    summary = replace(found_there.summary, free=hub.free_space())
-    return replace(found_there, summary=summary, files=remote.files)
-
-
-def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
-    """Return the model on the hub. A bare name may be an old id, but is more likely no id at all:
-    that is said before what the hub or the network answered."""
-    try:
-        return hub.read_remote(model, revision, patience)
-    except HubError as exc:
-        if "/" in model:
-            raise
-        raise HubError(
-            f"There is no folder {model}, and a model id has an owner: {OWNED}.",
-            f"As an id without one it could not be read: {exc.message}",
-            field=exc.field,
-        ) from None
-
-
-def _read_folder(folder: Path) -> Checkpoint:
-    try:
-        return read_checkpoint(folder)
-    except OSError as exc:
-        raise unreadable(folder, exc) from None
+    summary = replace(found.summary, free=seen.free)
+    return replace(found, summary=summary, place=place, files=seen.files, web=seen.web)
 
 
 @without_collections()

@@ -1,4 +1,4 @@
-"""What a user typed for a model: a folder, an address, an id; and what it is called by it."""
+"""What a user typed for a model, read as a folder; and what a folder is called."""
 
 from __future__ import annotations
 
@@ -6,28 +6,9 @@ import contextlib
 from pathlib import Path
 
 from spectrum_tui.core.errors import CheckpointError
-from spectrum_tui.core.hub.cloud import is_in_a_bucket
-from spectrum_tui.core.hub.web import check_address, is_web_folder, web_name
-from spectrum_tui.core.settings import DEMO, DEMO_NAME
 
 OWNED = "org/name, as in Qwen/Qwen3-0.6B"
 """What an id on the hub looks like."""
-
-
-def called(model: str) -> str:
-    """Return what the files of a model are named after; raises HubError for an address that may
-    not be shown, and leaves what is wrong with a path to `inspect_model`."""
-    model = trimmed(model)
-    if model == DEMO:
-        return DEMO_NAME
-    with contextlib.suppress(CheckpointError):
-        folder = local_folder(model)
-        if folder is not None:
-            return display_name(folder)
-    if is_web_folder(model) or is_in_a_bucket(model):
-        check_address(model)
-        return web_name(model)
-    return model
 
 
 def trimmed(typed: str) -> str:

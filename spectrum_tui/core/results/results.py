@@ -137,6 +137,19 @@ class EmbeddingParameter:
 UNHASHED = "Values were read in ranges at {}: the hashes of whole files were not checked."
 """What the notes of a scan without a download say."""
 
+UNMARKED = (
+    "The server gives neither ETag nor Last-Modified: that its files did not change during the "
+    "scan is known by their sizes, headers and samples alone."
+)
+"""What they say besides, of such a server."""
+
+
+def read_notes(ranges: str, *, unmarked: bool) -> tuple[str, ...]:
+    """Return what stands in the provenance of scores whose values were read in ranges at `ranges`
+    ("" for none), `unmarked` where nothing but their contents tells the files there from others."""
+    notes = (UNHASHED.format(ranges), *([UNMARKED] if unmarked else []))
+    return notes if ranges else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:

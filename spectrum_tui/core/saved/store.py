@@ -22,7 +22,7 @@ from spectrum_tui.core.checkpoint.identity import same_contents
 from spectrum_tui.core.disk import read_text
 from spectrum_tui.core.errors import OutputError, ResultsError, reason_of
 from spectrum_tui.core.experts import is_fused
-from spectrum_tui.core.files import OutputFiles, slug, write_text
+from spectrum_tui.core.files import OutputFiles, is_file, slug, write_text
 from spectrum_tui.core.gc_pause import without_collections
 from spectrum_tui.core.layer_types import (
     Group,
@@ -54,10 +54,13 @@ def save_scores(
 ) -> OutputFiles:
     """Write the flat and the sorted score file; raises OutputError, leaving old files whole.
 
-    `tell` is called with a sentence where the details could not be kept beside them.
+    `tell` is called with a sentence where the details could not be kept beside them, and where
+    scores of other weights are replaced, whose files have the same names.
     """
     files = files_of(result, output_dir)
     text = flat_text(result)
+    if replaced := _replaced(files, result, text):
+        tell(replaced)
     write_text(files.scores, text)
     write_text(files.sorted_scores, sorted_text(result))
     result = _with_known(result, text)
@@ -66,6 +69,25 @@ def save_scores(
     except OutputError as exc:
         tell(f"The score files will open without sizes. {exc}")
     return files
+
+
+def _replaced(files: OutputFiles, result: Result, text: str) -> str:
+    """Return what to say where a file of scores of other weights is there; empty otherwise."""
+    try:
+        before = _read(files.scores) if is_file(files.scores) else text
+    except ResultsError:
+        return ""
+    if before == text:
+        return ""
+    earlier, name = kept(before, files.slug, files.scores), files.scores.name
+    if earlier is None or not earlier.checkpoint:
+        return f"{name} held scores that are not known as those of these weights: it is replaced."
+    if same_contents(earlier.checkpoint, result.checkpoint):
+        return ""
+    return (
+        f"{name} held the scores of other weights of that name: it is replaced. Their next scan "
+        "starts from what was computed of them; another --output-dir keeps both files."
+    )
 
 
 def _with_known(result: Result, text: str) -> Result:

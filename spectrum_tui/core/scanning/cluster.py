@@ -12,18 +12,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from spectrum_tui.core import errors
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import LayerStarted, NodesChanged, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.results.results import UNHASHED
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import (
     BASE,
+    Cluster,
     ClusterPlan,
+    Lost,
     Member,
     Traffic,
     came_and_went,
@@ -32,10 +32,9 @@ from spectrum_tui.core.scanning.cluster_nodes import (
     load,
     members,
 )
-from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
+from spectrum_tui.core.scanning.cluster_task import Answer, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
-from spectrum_tui.core.scanning.ray_cluster import Lost, Node, connected
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _TRIES = 3
@@ -46,28 +45,20 @@ _LOOK = 2.0
 """Seconds between two looks at which nodes there are."""
 _GRACE = 6.0
 """Seconds for which a scan that is stopped waits for what is in work."""
-_STREAMED = "The nodes read values from the hub as needed."
-
-
-class Cluster(Protocol):
-    """What a connection to a cluster can do: see `RayCluster`."""
-
-    def nodes(self) -> list[Node]: ...  # noqa: D102
-
-    def start(  # noqa: D102
-        self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
-    ) -> object: ...
-
-    def finished(  # noqa: D102
-        self, started: Sequence[object], seconds: float
-    ) -> list[tuple[object, Answer | Lost]]: ...
-
-    def forget(self, started: Sequence[object]) -> None: ...  # noqa: D102
+_STREAMED = "The nodes read values over the network as needed."
 
 
 def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
-    """Connect to the cluster of a plan; None where it has none."""
-    return nullcontext() if plan is None else connected(plan.address)
+    """Connect to the cluster of a plan, as long as this lasts; None where it has none.
+
+    Nothing else knows what the cluster runs on. Raises InputError where nothing answers at its
+    address, or the package is missing that asks there.
+    """
+    if plan is None:
+        return nullcontext()
+    from spectrum_tui.core.scanning.ray_cluster import connected
+
+    return connected(plan.address)
 
 
 @dataclass(slots=True)
@@ -80,13 +71,14 @@ class _Started:
 
 @dataclass(slots=True, kw_only=True)
 class _Said:
-    """What went otherwise than planned; `streamed` is what was read in ranges, `given_up` what was
-    in work when a scan was stopped."""
+    """What went otherwise than planned; `read` are the notes on how values were read,
+    `given_up` what was in work when a scan was stopped."""
 
     again: set[str] = field(default_factory=set)
     given_up: int = 0
     on_cpu: set[str] = field(default_factory=set)
-    streamed: str = ""
+    streamed: bool = False
+    read: dict[str, None] = field(default_factory=dict)
     refusal: str = ""
 
     def notes(self) -> Iterator[str]:
@@ -100,8 +92,7 @@ class _Said:
         if self.on_cpu:
             matrices = counted(len(self.on_cpu), "matrix was", "matrices were")
             yield f"{matrices} computed on the CPU: a GPU had no memory, or failed."
-        if self.streamed:
-            yield UNHASHED.format(self.streamed)
+        yield from self.read
 
 
 class ClusterWorkers:
@@ -198,7 +189,7 @@ class ClusterWorkers:
             yield ScanNote("No node of the cluster can compute yet: the scan waits for one.")
 
     def _without_answer(self, alive: Set[str]) -> Iterator[ScanEvent]:
-        """Take back what nodes have in work that are gone: Ray may never say so."""
+        """Take back what nodes have in work that are gone: the cluster may never say so."""
         gone = [id for id, one in self._started.items() if one.member.node.id not in alive]
         self._cluster.forget(gone)
         for handle in gone:
@@ -273,6 +264,7 @@ class ClusterWorkers:
             work, index = self._place[entry.layer]
             # By this machine's clock, as --fresh asks for: a node's may be wrong.
             self._journal.append(replace(entry, made=time.time()), spectrum)
+            self._said.read |= dict.fromkeys(entry.read_notes)
             yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)
@@ -281,11 +273,9 @@ class ClusterWorkers:
             started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
         self._traffic.add(answer.fetched)
-        if answer.streamed:
-            if not self._said.streamed:
-                yield ScanNote(_STREAMED)
-            model, revision = self._plan.reference.model, self._plan.reference.revision
-            self._said.streamed = f"commit {revision[:12]}" if revision else model
+        if answer.streamed and not self._said.streamed:
+            self._said.streamed = True
+            yield ScanNote(_STREAMED)
 
     def _failed(self, name: str, reason: str) -> Iterator[ScanEvent]:
         work, index = self._place[name]

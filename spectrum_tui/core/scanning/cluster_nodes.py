@@ -1,4 +1,4 @@
-"""The nodes of a cluster that take part in a scan, and how much each can work at."""
+"""The nodes of a cluster: what is asked of them, which take part, how much each can work at."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from spectrum_tui.core.errors import InputError
 from spectrum_tui.core.events import Fetched
 from spectrum_tui.core.numbers import counted
-from spectrum_tui.core.scanning.cluster_task import Reference
+from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
-from spectrum_tui.core.scanning.ray_cluster import Node
 
 BASE = 700 * 2**20
 """Bytes of a process of a node beside its matrices: Python, torch, and a model's names."""
@@ -23,6 +23,59 @@ _WINDOW = 30.0
 """Seconds over which the nodes' speed is taken: each tells of its reads every 10 s."""
 _ON_A_GPU = 4
 """Matrices at once on a GPU: one leaves most of it idle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node of a cluster, and what of it tasks may use; `memory` in bytes."""
+
+    id: str
+    host: str
+    cores: int
+    gpus: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An order whose process or node ended before it was done, and why."""
+
+    reason: str
+    with_node: bool
+
+
+class Cluster(Protocol):
+    """A connection to a cluster, whatever it runs on.
+
+    Any call but `forget` raises ScanError once the cluster cannot be reached any more, for good. A
+    node has one `id` as long as it is there. An order is carried out once at the most: whoever
+    gave it gives what is lost again.
+    """
+
+    def nodes(self) -> list[Node]:
+        """Return the nodes that are there and can compute, in a fixed order."""
+        ...
+
+    def start(
+        self, node: Node, reference: Reference, order: WorkOrder, gpus: int, memory: int
+    ) -> object:
+        """Have a process of this node `carry_out` an order, with so many GPUs and bytes of its
+        memory; returns what `finished` and `forget` know it by, equal to no other order's. That
+        the node is gone is no error here."""
+        ...
+
+    def finished(
+        self, started: Sequence[object], seconds: float
+    ) -> list[tuple[object, Answer | Lost]]:
+        """Return what has ended of these orders, each with its answer or why there is none, after
+        `seconds` at the latest. One of a node that `nodes` lacks may never be among them."""
+        ...
+
+    def forget(self, started: Sequence[object]) -> None:
+        """End these orders, of which nothing is told any more; raises nothing. What they have
+        computed is lost, and nothing of them is left on the nodes: the driver keeps the scores.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

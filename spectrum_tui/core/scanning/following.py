@@ -30,11 +30,11 @@ def turn(
 
 
 class Followed:
-    """The layers of a scan, and what becomes of them by scores that others computed; `ranges` is
-    where their matrices were read in ranges."""
+    """The layers of a scan, and what becomes of them by scores that others computed; `notes` are
+    what stands in the provenance of how those read the values."""
 
     def __init__(self, works: Sequence[LayerWork]) -> None:
-        self.ranges: list[str] = []
+        self.notes: tuple[str, ...] = ()
         self._place = {name: (work, i) for work in works for i, name in enumerate(work.names)}
 
     def take(self, entries: Iterable[Entry]) -> Iterator[ScanEvent]:
@@ -50,6 +50,5 @@ class Followed:
                 events = work.refine(index, entry.metrics, entry.error)
             else:
                 continue
-            if entry.ranges and entry.ranges not in self.ranges:
-                self.ranges.append(entry.ranges)
+            self.notes = tuple(dict.fromkeys((*self.notes, *entry.read_notes)))
             yield from events

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from spectrum_tui.core.errors import InputError, ScanError, reason_of
+from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.ray_connection import (
     connect,
@@ -36,27 +36,8 @@ _PATIENCE = 20.0
 """Seconds for which the head of a cluster may be silent; Ray has 60."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """A node of a cluster, and what of it tasks may use; `memory` in bytes."""
-
-    id: str
-    host: str
-    cores: int
-    gpus: int
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """An order whose process or node ended before it was done, and why."""
-
-    reason: str
-    with_node: bool
-
-
 class RayCluster:
-    """A connection to a cluster; raises ScanError from any call once it is lost."""
+    """A `Cluster` of Ray."""
 
     def __init__(self, ray: Any, address: str = "") -> None:
         """`address` is where it was connected to; "" for a connection of the program around."""

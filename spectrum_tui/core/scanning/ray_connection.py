@@ -88,7 +88,8 @@ def _address(typed: str) -> str:
 def _hint(address: str) -> str:
     if address in ("auto", LOCAL):
         return (
-            "Start one (ray start --head) or join one (--address HOST:6379), or give its address."
+            "Start one (ray start --head) or join one (--address HOST:6379), or give its address. "
+            "RAY_AUTH_MODE=token, if it asks for a token."
         )
     return (
         "From a machine outside of the cluster: ray://HOST:10001, with Python and Ray as there. "

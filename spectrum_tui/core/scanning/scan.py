@@ -25,6 +25,7 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.hub.outage import GivenUpError
+from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
@@ -36,14 +37,9 @@ from spectrum_tui.core.journal.lock import ScanLock
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
-from spectrum_tui.core.results.results import UNHASHED
-from spectrum_tui.core.scanning import libraries
-from spectrum_tui.core.scanning.cluster import Cluster, ClusterWorkers, opened
-from spectrum_tui.core.scanning.cluster_nodes import (
-    device_text,
-    in_work,
-    members,
-)
+from spectrum_tui.core.scanning import cluster, libraries
+from spectrum_tui.core.scanning.cluster import ClusterWorkers
+from spectrum_tui.core.scanning.cluster_nodes import Cluster, device_text, in_work, members
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
@@ -57,6 +53,7 @@ from spectrum_tui.core.scanning.layers import (
 )
 from spectrum_tui.core.scanning.plan import ScanPlan
 from spectrum_tui.core.scanning.precision import undecided_in_groups
+from spectrum_tui.core.scanning.read_order import costliest_first, forward
 from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
@@ -74,8 +71,15 @@ def reads_nothing(plan: ScanPlan) -> bool:
     return plan.precision != FAST or not _undecided(works)
 
 
-def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> Iterator[ScanEvent]:
+def scan(
+    plan: ScanPlan,
+    reader: RangeReader | None = None,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[ScanEvent]:
     """Score the planned layers; yields ScanStarted, then each layer's events, then ScanEnded.
+
+    `reader` reads the files that are not on this machine.
 
     A layer of several matrices reports each as MatrixDone before its own LayerDone. After
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
@@ -85,10 +89,10 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     what was inspected, so that nothing of it is written down; everything before is kept.
     """
     done = failed = 0
-    state = _State()
+    state = _State(reader=reader)
     with (
         ScanLock(plan.journal) as lock,
-        opened(plan.cluster) as state.cluster,
+        cluster.opened(plan.cluster) as state.cluster,
         closing(_events(plan, lock, state, cancelled)) as events,
     ):
         for event in events:
@@ -104,10 +108,12 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
 @dataclass
 class _State:
     """What of a scan is in no event: notes for its end, whether it was cancelled while another
-    one was at work, and the connection to a cluster."""
+    one was at work, what reads values that are not on this machine, and the connection to a
+    cluster."""
 
     notes: list[str] = field(default_factory=list)
     gave_up: bool = False
+    reader: RangeReader | None = None
     cluster: Cluster | None = None
 
 
@@ -121,7 +127,7 @@ def _events(
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     plan = plan if holder else _with_fastest_library(plan, works)
     started = _start(plan, state.cluster, 0.0 if holder else _expected(plan, works))
-    yield replace(started, ranges=_read_at(works, known))
+    yield replace(started, earlier=_read_notes(works, known))
     for work in works:
         yield from work.resumed()
     if holder:
@@ -171,17 +177,17 @@ def _follow(
         state.gave_up = not ours
     if not state.gave_up:
         yield from followed.take(_known(plan).values())
-    state.notes += map(UNHASHED.format, followed.ranges)
+    state.notes += followed.notes
     if state.gave_up:
         return
     left = sum(not work.is_complete for work in works)
     yield ScanNote(f"The other scan has ended: {counted(left, 'layer')} left to score.")
 
 
-def _read_at(works: Sequence[LayerWork], known: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Return where those of these matrices that are scored were read in ranges."""
+def _read_notes(works: Sequence[LayerWork], known: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Return what the provenance says of how those of these matrices that are scored were read."""
     entries = (known[name] for work in works for name in work.names if name in known)
-    return tuple(dict.fromkeys(entry.ranges for entry in entries if entry.ranges))
+    return tuple(dict.fromkeys(note for entry in entries for note in entry.read_notes))
 
 
 def _with_fastest_library(plan: ScanPlan, works: Sequence[LayerWork]) -> ScanPlan:
@@ -206,10 +212,10 @@ def _expected(plan: ScanPlan, works: Sequence[LayerWork]) -> float:
     return worker_rate(plan.layers, cost, devices, plan.batch_size, plan.precision)
 
 
-def _start(plan: ScanPlan, cluster: Cluster | None, seconds_per_cost: float) -> ScanStarted:
+def _start(plan: ScanPlan, connection: Cluster | None, seconds_per_cost: float) -> ScanStarted:
     device, at_once = ", ".join(plan.devices), plan.batch_size * len(plan.devices)
-    if plan.cluster is not None and cluster is not None:
-        found = members(plan.cluster, cluster.nodes())
+    if plan.cluster is not None and connection is not None:
+        found = members(plan.cluster, connection.nodes())
         device, at_once = device_text(found), in_work(found)
     types = Counter(layer.type for layer in plan.layers)
     place = {name: i for i, name in enumerate(types)}
@@ -246,38 +252,37 @@ def _run(
     state: _State,
     cancelled: Callable[[], bool],
 ) -> Iterator[ScanEvent]:
-    """Score what the layers lack; what went otherwise than planned is added to the notes."""
+    """Score what the layers lack, in threads of this process or on the nodes of a cluster."""
     todo = [work for work in works if not work.is_complete]
-    workers = _workers(plan, todo, journal, precision, state.cluster)
-    with reading_ahead(plan.reader, workers):
-        try:
-            yield from workers.run(cancelled)
-        finally:
-            workers.close()  # what is in work reads on
-    state.notes += workers.notes
-
-
-def _workers(
-    plan: ScanPlan,
-    todo: Sequence[LayerWork],
-    journal: Journal,
-    precision: str,
-    cluster: Cluster | None,
-) -> Workers | ClusterWorkers:
-    """Return what scores these layers: threads of this process, or the nodes of a cluster."""
-    if plan.cluster is not None and cluster is not None:
-        return ClusterWorkers(
-            todo, journal, cluster=cluster, plan=plan.cluster, precision=precision
+    if plan.cluster is not None and state.cluster is not None:
+        nodes = ClusterWorkers(
+            todo, journal, cluster=state.cluster, plan=plan.cluster, precision=precision
         )
-    return Workers(
-        todo,
-        journal,
-        devices=plan.devices,
-        precision=precision,
-        workers=plan.batch_size,
-        helpers=_helpers(plan, todo),
-        cpu=plan.cpu,
-    )
+        yield from _worked(nodes, state, cancelled)
+        return
+    order = forward(costliest_first(todo), plan.files)
+    with reading_ahead(state.reader, order) as reading:
+        threads = Workers(
+            reading,
+            journal,
+            devices=plan.devices,
+            precision=precision,
+            workers=plan.batch_size,
+            helpers=_helpers(plan, todo),
+            cpu=plan.cpu,
+        )
+        yield from _worked(threads, state, cancelled)
+
+
+def _worked(
+    workers: Workers | ClusterWorkers, state: _State, cancelled: Callable[[], bool]
+) -> Iterator[ScanEvent]:
+    """Run workers to their end; what went otherwise than planned is added to the notes."""
+    try:
+        yield from workers.run(cancelled)
+    finally:
+        workers.close()  # what is in work reads on
+    state.notes += workers.notes
 
 
 def _settle_order(

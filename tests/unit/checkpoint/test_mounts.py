@@ -8,12 +8,13 @@ import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from spectrum_tui.core import platforms
-from spectrum_tui.core.checkpoint import mounts, samples
+from spectrum_tui.core.checkpoint import heads, mounts, samples
 from spectrum_tui.core.checkpoint.file_state import check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.identity import remember
@@ -231,3 +232,30 @@ def test_a_folder_that_is_no_longer_mounted(tmp_path: Path) -> None:
     folder.rmdir()
     with pytest.raises(OutOfReachError):
         check_unchanged(states)
+
+
+def test_a_disk_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the state of a file can be told."""
+    states = read_checkpoint(save(tmp_path, llama(1))).states
+
+    def stat(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(OutOfReachError, match=r"Check the disk that it is on"):
+        check_unchanged(states)
+
+
+@pytest.mark.usefixtures("mounted")
+@pytest.mark.parametrize("module", [heads, samples])
+def test_a_look_while_the_network_is_away(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    folder = save(tmp_path, llama(1))
+    monkeypatch.setattr(module, "io", SimpleNamespace(FileIO=Broken))
+    with pytest.raises(OutOfReachError, match=r"is out of reach .* Check its mount"):
+        read_checkpoint(folder)

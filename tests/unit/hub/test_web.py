@@ -12,12 +12,14 @@ from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.location import MOST_MOVES, RemoteFile, WebLocation
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
+from spectrum_tui.core.model import places
 from spectrum_tui.core.model.inspection import inspect_model
-from spectrum_tui.core.model.named import called
+from spectrum_tui.core.model.places import called
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.results import read_notes
 from spectrum_tui.core.saved.store import load_result
-from spectrum_tui.core.scanning import streaming
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
@@ -140,6 +142,20 @@ def test_what_a_server_says_nothing_of_is_looked_at_again(
     changed(repos[REPO])
     with pytest.raises(ModelChangedError, match="changed during the scan"):
         list(run_scan(settings, found))
+
+
+def test_scores_of_files_without_marks_say_so_in_every_scan(
+    address: str, online: FakeHub, tmp_path: Path
+) -> None:
+    """Not the one alone that has read them."""
+    online.web_marks = ()
+    settings = Settings(model=address, device="cpu", output_dir=str(tmp_path / "out"))
+    said = []
+    for _ in range(2):
+        (*_, ready) = run_scan(settings)
+        assert isinstance(ready, ResultReady)
+        said.append(load_result(Path(ready.path)).provenance.notes)
+    assert said == [read_notes(address, unmarked=True)] * 2 and len(said[0]) == 2
 
 
 def test_a_change_within_a_second_is_seen_at_the_end(
@@ -320,10 +336,10 @@ def test_a_server_that_is_gone_at_the_end_matters_where_nothing_else_tells_of_ch
     online.web_marks = marks
     found = inspect_model(address)
 
-    def gone(url: str) -> None:
+    def gone(*_: object) -> None:
         raise HubError("Nobody is there.")
 
-    monkeypatch.setattr(streaming, "read_web", gone)
+    monkeypatch.setattr(places, "read_web", gone)
     settings = Settings(model=address, device="cpu", output_dir=str(tmp_path / "out"))
     if marks:
         assert isinstance(list(run_scan(settings, found))[-1], ResultReady)
@@ -359,6 +375,17 @@ def test_a_file_that_changes_while_it_is_looked_at_is_noticed(
     else:
         with pytest.raises(ModelChangedError):
             folder.read()
+
+
+def test_a_server_that_stops_to_give_ranges_is_said(address: str, online: FakeHub) -> None:
+    found = inspect_model(address)
+    reader = RangeReader(found.web)
+    name = next(iter(found.web))
+    reader.fetch(name, 0, memoryview(bytearray(10)))
+    online.no_ranges = True
+    with pytest.raises(NoRangesError, match="answers a range with the whole file") as caught:
+        reader.fetch(name, 0, memoryview(bytearray(10)))
+    assert caught.value.hint == "Download the folder and give its path."  # --download is refused
 
 
 def test_an_address_in_a_new_life_may_move_again() -> None:

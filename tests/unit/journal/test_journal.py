@@ -111,6 +111,7 @@ WRONG: list[tuple[str, Any]] = [
     ("file", "../../etc/passwd"),
     ("ranges", None),
     ("ranges", ["x"]),
+    ("unmarked", 1),
     ("of_a_future_version", 1),
 ]
 

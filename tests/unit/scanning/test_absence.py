@@ -33,6 +33,7 @@ Events = list[ScanEvent | ResultReady]
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absence, "FIRST_WAIT", 0.005)
     monkeypatch.setattr(absence, "MOST_WAIT", 0.01)
+    monkeypatch.setattr(absence, "TOLD_AFTER", 0.0)
 
 
 class Failing:
@@ -169,3 +170,14 @@ def test_one_line_tells_of_an_absence_and_one_of_its_end() -> None:
         "It is away. It is waited for, 10 min 00 s at most.",
         "The files can be read again.",
     ]
+
+
+def test_a_short_absence_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absence, "TOLD_AFTER", 100.0)
+    said: list[str] = []
+    away = Absence(threading.Event(), said.append)
+    error = OutOfReachError("It is away.")
+    error.passes = True
+    away.wait(error)
+    away.over()
+    assert not said

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,12 @@ from spectrum_tui.core.events import (
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.option_values import parse_cluster
 from spectrum_tui.core.requests import ResultReady
+from spectrum_tui.core.results.results import read_notes
 from spectrum_tui.core.scanning import cluster, cluster_nodes
 from spectrum_tui.core.scanning.chunks import Item, Pile
+from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.layers import memory_need
-from spectrum_tui.core.scanning.ray_cluster import Lost, Node
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import experts, llama, save, spoil
@@ -129,16 +130,12 @@ def scanned(
 ) -> list[ScanEvent]:
     """The events of a scan on these nodes."""
 
-    @contextmanager
-    def connected(address: str) -> Iterator[Nodes]:
-        yield nodes
-
     cancelled = named.pop("cancelled", lambda: False)
-    monkeypatch.setattr(cluster, "connected", connected)
+    monkeypatch.setattr(cluster, "opened", lambda plan: nullcontext(nodes))
     monkeypatch.setattr(cluster, "_LOOK", 0.0)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    named = {"output_dir": str(folder.parent / "out"), **named}
-    settings = Settings(model=str(folder), cluster="auto", **named)
+    named = {"model": str(folder), "output_dir": str(folder.parent / "out"), **named}
+    settings = Settings(cluster="auto", **named)
     events = run_scan(settings, cancelled=cancelled)
     return [event for event in events if not isinstance(event, ResultReady)]
 
@@ -409,7 +406,7 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
         nodes = Nodes([ONE, TWO])
         events = scanned(nodes, Path(REPO), monkeypatch, output_dir=str(tmp_path / "out"))
     assert scores_of(events) == one
-    assert notes_of(events) == ["The nodes read values from the hub as needed."]
+    assert notes_of(events) == ["The nodes read values over the network as needed."]
     told = [event for event in events if isinstance(event, Fetched)]
     assert [one.done for one in told] == sorted(one.done for one in told)
     stored = read_checkpoint(folder)
@@ -418,6 +415,19 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
     assert 0 < told[-1].speed <= matrices
     assert [note[:34] for note in end_of(events).notes] == ["Values were read in ranges at comm"]
     assert not list((tmp_path / "hub-cache").rglob("*.safetensors"))
+
+
+def test_nodes_that_read_files_without_marks_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(tmp_path / "m", llama(1))
+    with FakeHub({}) as hub:
+        stream_from(folder, hub, tmp_path, monkeypatch)
+        hub.web_marks = ()
+        address = f"{hub.url}/web/{REPO}".replace("127.0.0.1", "localhost")
+        out = str(tmp_path / "out")
+        events = scanned(Nodes([ONE]), folder, monkeypatch, model=address, output_dir=out)
+    assert end_of(events).notes == read_notes(address, unmarked=True)
 
 
 class TestPlaces:

@@ -18,14 +18,15 @@ import torch
 
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import OutputError
-from spectrum_tui.core.events import (
-    ScanEnded,
-)
+from spectrum_tui.core.events import ScanEnded, ScanNote
+from spectrum_tui.core.files import SCORES_FOLDER
 from spectrum_tui.core.journal.journal import read_journal, sealed
 from spectrum_tui.core.scanning.plan import make_plan
+from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.scan import scan
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.svd import MatrixValues, Spectrum
+from spectrum_tui.core.settings import Settings
 from tests import checkpoints, oracle
 from tests.checkpoints import Tensors, llama, save
 from tests.scans import (
@@ -61,6 +62,27 @@ def test_a_changed_file_is_scanned_anew(tmp_path: Path, computed: list[str]) -> 
     new = scores_of(run(folder, only=is_matrix))
     assert len(computed) == 2 * count
     assert {k for k in new if new[k] != old[k]} == {"model.layers.0.mlp.up_proj"}
+
+
+def test_a_file_of_other_weights_is_not_replaced_without_a_word(tmp_path: Path) -> None:
+    """Two runs of a training have checkpoints of one name."""
+    out = tmp_path / "out"
+
+    def told(run: str, scale: float) -> list[str]:
+        tensors = {name: tensor * scale for name, tensor in llama(1).items()}
+        tensors["model.layers.0.mlp.up_proj.weight"][0] *= scale
+        folder = save(tmp_path / run / "checkpoint-500", tensors)
+        events = run_scan(Settings(model=str(folder), device="cpu", output_dir=str(out)))
+        return [event.text for event in events if isinstance(event, ScanNote)]
+
+    assert not told("run1", 1.0)
+    (replaced,) = told("run2", 3.0)
+    assert "snr_results_checkpoint-500.json held the scores of other weights" in replaced
+    assert not told("run2", 3.0)
+    (file,) = (out / SCORES_FOLDER).iterdir()
+    file.write_text(file.read_text(encoding="utf-8").replace("1.0", "2.0"), encoding="utf-8")
+    (replaced,) = told("run2", 3.0)
+    assert "not known as those of these weights" in replaced
 
 
 def test_another_model_of_the_same_names_is_not_resumed_from(
