@@ -27,6 +27,7 @@ from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.scanning.layers import LayerWork
+from spectrum_tui.core.scanning.read_order import costliest_first
 from spectrum_tui.core.scanning.streaming import (
     kept_whole,
     reading_ahead,
@@ -123,19 +124,20 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
     kept, begin = _Collected(), time.perf_counter()
     before = _fetched(model)
     in_work = min(order.at_once, len(order.names))
-    workers = Workers(
-        [LayerWork(layers[name], {}, order.precision) for name in order.names],
-        kept,
-        devices=(order.device,),
-        precision=order.precision,
-        workers=in_work,
-        helpers=max(0, order.threads - in_work),
-    )
-    try:
-        with reading_ahead(model.reader, workers, model.whole):
+    works = [LayerWork(layers[name], {}, order.precision) for name in order.names]
+    with reading_ahead(model.reader, costliest_first(works), model.whole) as reading:
+        workers = Workers(
+            reading,
+            kept,
+            devices=(order.device,),
+            precision=order.precision,
+            workers=in_work,
+            helpers=max(0, order.threads - in_work),
+        )
+        try:
             events = list(workers.run(lambda: False))
-    finally:
-        workers.close()
+        finally:
+            workers.close()
     failed = {one.layer: one.reason for one in events if isinstance(one, LayerFailed)}
     return Answer(
         scores=tuple(kept.scores),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from spectrum_tui.core.checkpoint.file_state import FileState
 from spectrum_tui.core.checkpoint.headers import Checkpoint
-from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.journal.journal import journal_path
 from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import size
@@ -30,10 +29,9 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
-    were when they were inspected, `reader` reads those that are not on this machine. Scores older
-    than `since` are computed again, and stay in the journal until then. `cpu` is what
-    `svd` calls the library that computes on a CPU. On a `cluster` its nodes
-    have the devices.
+    were when they were inspected. Scores older than `since` are computed again, and stay in the
+    journal until then. `cpu` is what `svd` calls the library that computes on a CPU. On a `cluster`
+    its nodes have the devices.
     """
 
     layers: tuple[Layer, ...]
@@ -44,7 +42,6 @@ class ScanPlan:
     since: float = 0.0
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
-    reader: Reader | None = None
     cluster: ClusterPlan | None = None
     cpu: str = CPU
 

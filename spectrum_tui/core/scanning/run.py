@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -85,8 +85,11 @@ def run_scan(
     plan = plan_of(settings, inspection)
     remove_leftovers(whole_files_folder())
     with _reader(plan, inspection, cancelled) as reader:
-        plan = replace(plan, reader=reader)
-        yield from _scanned(settings, inspection, plan, output, cancelled, keep)
+        outcome = yield from _scanned(inspection, plan, reader, cancelled)
+        if outcome.done:
+            result = build_result(inspection, plan, outcome).with_metric(settings.metric)
+            keep(result)
+            yield from _saved(result, output, finished=outcome.finished)
 
 
 def plan_of(settings: Settings, inspection: Inspection) -> ScanPlan:
@@ -121,15 +124,15 @@ def _reader(
 
 
 def _scanned(
-    settings: Settings,
     inspection: Inspection,
     plan: ScanPlan,
-    output: Path,
+    reader: Reader | None,
     cancelled: Callable[[], bool],
-    keep: Callable[[Result], object],
-) -> Iterator[ScanEvent | ResultReady]:
+) -> Generator[ScanEvent, None, Outcome]:
+    """Yield the events of a scan, and return what they come to; raises ScanError as
+    `Outcome.check` does."""
     outcome = Outcome(notes=plan.notes)
-    for event in scan(plan, cancelled=cancelled):
+    for event in scan(plan, reader, cancelled=cancelled):
         outcome.add(event)
         if isinstance(event, ScanEnded) and outcome.finished:
             outcome.finished = _has_stayed(inspection, cancelled)
@@ -137,26 +140,28 @@ def _scanned(
         else:
             yield event
     outcome.check()
-    reader = plan.reader
     if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
         # For who reads the scores, not for the screen.
         outcome.notes += read_notes(reader.where, unmarked=reader.unmarked)
     outcome.notes = tuple(dict.fromkeys((*outcome.notes, *outcome.earlier)))
-    if outcome.done:
-        result = build_result(inspection, plan, outcome).with_metric(settings.metric)
-        folder = output if outcome.finished else _stopped_folder()
-        keep(result)
-        notes: list[str] = []
-        try:
-            files = store.save_scores(result, folder, tell=notes.append)
-        except OutputError as exc:
-            kept = "" if cache_note() else " The scores are kept: the next scan starts from them."
-            raise OutputError(exc.message, f"{exc.hint}{kept}", field=exc.field) from None
-        library.record(result, files.scores)
-        if outcome.finished:
-            _supersede_stopped(result, files)
-        yield from map(ScanNote, notes)
-        yield ResultReady(str(files.scores), outcome.finished)
+    return outcome
+
+
+def _saved(result: Result, output: Path, *, finished: bool) -> Iterator[ScanEvent | ResultReady]:
+    """Write the score files, those of a stopped scan elsewhere, and say where they are."""
+    notes: list[str] = []
+    try:
+        files = store.save_scores(
+            result, output if finished else _stopped_folder(), tell=notes.append
+        )
+    except OutputError as exc:
+        kept = "" if cache_note() else " The scores are kept: the next scan starts from them."
+        raise OutputError(exc.message, f"{exc.hint}{kept}", field=exc.field) from None
+    library.record(result, files.scores)
+    if finished:
+        _supersede_stopped(result, files)
+    yield from map(ScanNote, notes)
+    yield ResultReady(str(files.scores), finished)
 
 
 def _has_stayed(inspection: Inspection, cancelled: Callable[[], bool]) -> bool:

@@ -25,6 +25,7 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.hub.outage import GivenUpError
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
@@ -44,7 +45,6 @@ from spectrum_tui.core.scanning.devices import (
     SHARE,
     free_memory,
 )
-from spectrum_tui.core.scanning.file_order import read_forward
 from spectrum_tui.core.scanning.following import Followed, turn
 from spectrum_tui.core.scanning.layers import (
     LayerWork,
@@ -53,6 +53,7 @@ from spectrum_tui.core.scanning.layers import (
 )
 from spectrum_tui.core.scanning.plan import ScanPlan
 from spectrum_tui.core.scanning.precision import undecided_in_groups
+from spectrum_tui.core.scanning.read_order import costliest_first, forward
 from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
 from spectrum_tui.core.scanning.workers import Workers
@@ -70,8 +71,15 @@ def reads_nothing(plan: ScanPlan) -> bool:
     return plan.precision != FAST or not _undecided(works)
 
 
-def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> Iterator[ScanEvent]:
+def scan(
+    plan: ScanPlan,
+    reader: Reader | None = None,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Iterator[ScanEvent]:
     """Score the planned layers; yields ScanStarted, then each layer's events, then ScanEnded.
+
+    `reader` reads the files that are not on this machine.
 
     A layer of several matrices reports each as MatrixDone before its own LayerDone. After
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
@@ -81,7 +89,7 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
     what was inspected, so that nothing of it is written down; everything before is kept.
     """
     done = failed = 0
-    state = _State()
+    state = _State(reader=reader)
     with (
         ScanLock(plan.journal) as lock,
         cluster.opened(plan.cluster) as state.cluster,
@@ -100,10 +108,12 @@ def scan(plan: ScanPlan, *, cancelled: Callable[[], bool] = lambda: False) -> It
 @dataclass
 class _State:
     """What of a scan is in no event: notes for its end, whether it was cancelled while another
-    one was at work, and the connection to a cluster."""
+    one was at work, what reads values that are not on this machine, and the connection to a
+    cluster."""
 
     notes: list[str] = field(default_factory=list)
     gave_up: bool = False
+    reader: Reader | None = None
     cluster: Cluster | None = None
 
 
@@ -242,40 +252,37 @@ def _run(
     state: _State,
     cancelled: Callable[[], bool],
 ) -> Iterator[ScanEvent]:
-    """Score what the layers lack; what went otherwise than planned is added to the notes."""
+    """Score what the layers lack, in threads of this process or on the nodes of a cluster."""
     todo = [work for work in works if not work.is_complete]
-    workers = _workers(plan, todo, journal, precision, state.cluster)
-    with reading_ahead(plan.reader, workers):
-        try:
-            yield from workers.run(cancelled)
-        finally:
-            workers.close()  # what is in work reads on
-    state.notes += workers.notes
-
-
-def _workers(
-    plan: ScanPlan,
-    todo: Sequence[LayerWork],
-    journal: Journal,
-    precision: str,
-    connection: Cluster | None,
-) -> Workers | ClusterWorkers:
-    """Return what scores these layers: threads of this process, or the nodes of a cluster."""
-    if plan.cluster is not None and connection is not None:
-        return ClusterWorkers(
-            todo, journal, cluster=connection, plan=plan.cluster, precision=precision
+    if plan.cluster is not None and state.cluster is not None:
+        nodes = ClusterWorkers(
+            todo, journal, cluster=state.cluster, plan=plan.cluster, precision=precision
         )
-    workers = Workers(
-        todo,
-        journal,
-        devices=plan.devices,
-        precision=precision,
-        workers=plan.batch_size,
-        helpers=_helpers(plan, todo),
-        cpu=plan.cpu,
-    )
-    read_forward(workers, plan.files)
-    return workers
+        yield from _worked(nodes, state, cancelled)
+        return
+    order = forward(costliest_first(todo), plan.files)
+    with reading_ahead(state.reader, order) as reading:
+        threads = Workers(
+            reading,
+            journal,
+            devices=plan.devices,
+            precision=precision,
+            workers=plan.batch_size,
+            helpers=_helpers(plan, todo),
+            cpu=plan.cpu,
+        )
+        yield from _worked(threads, state, cancelled)
+
+
+def _worked(
+    workers: Workers | ClusterWorkers, state: _State, cancelled: Callable[[], bool]
+) -> Iterator[ScanEvent]:
+    """Run workers to their end; what went otherwise than planned is added to the notes."""
+    try:
+        yield from workers.run(cancelled)
+    finally:
+        workers.close()  # what is in work reads on
+    state.notes += workers.notes
 
 
 def _settle_order(

@@ -22,13 +22,11 @@ from spectrum_tui.core.hub.reader import NoRangesError, Reader
 from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
-from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.platforms import known_free
-from spectrum_tui.core.scanning.layers import LayerWork
 from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
+from spectrum_tui.core.scanning.read_order import Events, Order, Reading, file_by_file
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.scratch import Scratch
-from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
 
@@ -149,63 +147,72 @@ def kept_whole(reader: Reader) -> Iterator[WholeFiles | None]:
 
 @contextmanager
 def reading_ahead(
-    reader: Reader | None, workers: object, whole: WholeFiles | None = None
-) -> Iterator[None]:
-    """Fetch what these workers will read before they do, and have them report how that goes; does
-    nothing without a reader or work. `whole` is what `kept_whole` provides, where that outlives
-    them."""
-    if reader is None or not isinstance(workers, Workers) or not workers.order:
-        yield
+    reader: Reader | None, order: Order, whole: WholeFiles | None = None
+) -> Iterator[Reading]:
+    """Fetch what will be read of these matrices before it is, as long as this lasts; nothing
+    without a reader or matrices. `whole` is what `kept_whole` provides, where that outlives it."""
+    if reader is None or not order:
+        yield Reading(order=order)
         return
     reader.outage.begin()
-    if not reader.gives_ranges():
-        with kept_whole(reader) if whole is None else nullcontext(whole) as kept:
-            assert kept is not None
-            with _file_by_file(reader, workers, kept):
-                yield
+    if reader.gives_ranges():
+        with _in_ranges(reader, order) as reading:
+            yield reading
         return
-    workers.ranges, workers.unmarked = reader.where, reader.unmarked
-    plan = ReadPlan(workers.order, SEGMENT, reader.files)
-    free = known_free()
-    pool = POOL if free is None else min(POOL, free // SHARE)
-    with closing(_scratch(workers)) as scratch:
-        ahead = ReadAhead(reader, plan, scratch, slots=max(2, pool // SEGMENT))
-        workers.scored = ahead.release
-        with served(reader.files, ahead), _telling(reader, plan.nbytes, workers):
+    with kept_whole(reader) if whole is None else nullcontext(whole) as kept:
+        assert kept is not None
+        with _in_whole_files(reader, order, kept) as reading:
+            yield reading
+
+
+@contextmanager
+def _in_ranges(reader: Reader, order: Order) -> Iterator[Reading]:
+    plan, events = ReadPlan(order, SEGMENT, reader.files), Events()
+    with closing(_scratch(events)) as scratch:
+        ahead = ReadAhead(reader, plan, scratch, slots=_slots())
+        reading = Reading(
+            order=order,
+            ranges=reader.where,
+            unmarked=reader.unmarked,
+            scored=ahead.release,
+            events=events,
+        )
+        with served(reader.files, ahead), _telling(reader, plan.nbytes, events):
             ahead.start()
             try:
-                yield
+                yield reading
             finally:
                 ahead.finish()
 
 
-def _scratch(workers: Workers) -> Scratch:
+def _slots() -> int:
+    """Return how many segments the pool of what is fetched ahead holds."""
+    free = known_free()
+    pool = POOL if free is None else min(POOL, free // SHARE)
+    return max(2, pool // SEGMENT)
+
+
+def _scratch(events: Events) -> Scratch:
     folder = cache_dir()
     note = NO_SCRATCH.format(safe(str(folder)))
-    return Scratch(folder, SEGMENT, lambda: workers.report(ScanNote(note)))
+    return Scratch(folder, SEGMENT, lambda: events.put(ScanNote(note)))
 
 
 @contextmanager
-def _file_by_file(reader: Reader, workers: Workers, whole: WholeFiles) -> Iterator[None]:
+def _in_whole_files(reader: Reader, order: Order, whole: WholeFiles) -> Iterator[Reading]:
     """Read file by file, each deleted once its matrices are scored."""
-    places = {name: place for place, name in enumerate(sorted(reader.files))}
-
-    def place(work: LayerWork, index: int) -> int:
-        files = [extent.file for extent in extents_of(work.layer.matrices[index])]
-        return max((places[file] for file in files if file in places), default=-1)
-
-    workers.take_by(place)
-    needed = {place(*task) for task in workers.order}
-    total = sum(reader.file(name).size for name, at in places.items() if at in needed)
-    workers.report(ScanNote(NO_RANGES))
-    with served(reader.files, whole), _telling(reader, total, workers):
-        yield
+    order, needed = file_by_file(order, reader.files)
+    total = sum(reader.file(name).size for name in needed)
+    reading = Reading(order=order)
+    reading.events.put(ScanNote(NO_RANGES))
+    with served(reader.files, whole), _telling(reader, total, reading.events):
+        yield reading
 
 
 @contextmanager
-def _telling(reader: Reader, total: int, workers: Workers) -> Iterator[None]:
+def _telling(reader: Reader, total: int, events: Events) -> Iterator[None]:
     over = threading.Event()
-    work = partial(_tell, reader, total, workers, over)
+    work = partial(_tell, reader, total, events, over)
     threading.Thread(target=work, daemon=True).start()
     try:
         yield
@@ -213,7 +220,7 @@ def _telling(reader: Reader, total: int, workers: Workers) -> Iterator[None]:
         over.set()
 
 
-def _tell(reader: Reader, total: int, workers: Workers, over: threading.Event) -> None:
+def _tell(reader: Reader, total: int, events: Events, over: threading.Event) -> None:
     """Report what has come until the work is over."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
@@ -222,4 +229,4 @@ def _tell(reader: Reader, total: int, workers: Workers, over: threading.Event) -
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]
         speed = (last - first) / (now - start) if now > start else 0.0
-        workers.report(Fetched(min(came, total), total, speed, reader.outage.reason))
+        events.put(Fetched(min(came, total), total, speed, reader.outage.reason))

@@ -33,6 +33,7 @@ from spectrum_tui.core.scanning.devices import (
 )
 from spectrum_tui.core.scanning.gpus import library_fault
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
+from spectrum_tui.core.scanning.read_order import Reading
 from spectrum_tui.core.scoring import svd
 from spectrum_tui.core.scoring.metrics import FAILED, every_metric
 from spectrum_tui.core.scoring.sharing import Sharing, helped_by, helping
@@ -99,27 +100,24 @@ def _matrices(names: set[str]) -> str:
 
 
 class Workers:
-    """Daemon threads that take the costliest matrix first, `workers` of them on each device.
+    """Daemon threads that take one matrix after the other, `workers` of them on each device.
 
-    Costliest first, so that no thread is left alone with the vocabulary matrix at the end.
-    Daemon threads, because an executor's would hold the process at exit until their matrix is
-    finished. On a CPU each computes with one thread. One that is between two matrices helps with
-    the parts of the longest ones first, and so do `helpers` threads that have none of their own:
-    no score depends on either number.
+    They read as `reading` says, and join their events to its. Daemon threads, because an
+    executor's would hold the process at exit until their matrix is finished. On a CPU each computes
+    with one thread. One that is between two matrices helps with the parts of the longest ones
+    first, and so do `helpers` threads that have none of their own: no score depends on either
+    number.
 
     A matrix that does not fit into a device's memory goes back, and half as many are in work
     there from then on; one that does not fit alone is computed on the CPU, and so is one that a
     library of the device fails at.
 
     `cpu` is what `svd` calls the library that computes on a CPU.
-    `order` are the matrices as they are taken, `scored` is called with the name of each that is
-    done, before its event; `ranges` and `unmarked` are what an entry of the journal says of how the
-    matrices were read.
     """
 
     def __init__(
         self,
-        layers: Sequence[LayerWork],
+        reading: Reading,
         journal: Keeper,
         *,
         devices: Sequence[str],
@@ -128,9 +126,8 @@ class Workers:
         helpers: int,
         cpu: str = CPU,
     ) -> None:
-        ordered = sorted(layers, key=lambda work: work.matrix_cost, reverse=True)
-        self._todo = deque((work, index) for work in ordered for index in work.missing)
-        self._journal = journal
+        self._reading, self._journal = reading, journal
+        self._todo, self._events = deque(reading.order), reading.events
         self._pools = [WorkerPool(device, min(workers, len(self._todo))) for device in devices]
         self._precision = precision
         self._cpu = cpu
@@ -142,21 +139,8 @@ class Workers:
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
-        self._absence = Absence(self._stop, lambda text: self.report(ScanNote(text)))
+        self._absence = Absence(self._stop, lambda text: self._events.put(ScanNote(text)))
         self._running: list[threading.Thread] = []
-        self._events: queue.SimpleQueue[ScanEvent | BaseException | None] = queue.SimpleQueue()
-        self.order = tuple(self._todo)
-        self.scored: Callable[[str], None] = lambda name: None
-        self.ranges, self.unmarked = "", False
-
-    def take_by(self, place: Callable[[LayerWork, int], int]) -> None:
-        """Take the matrices by this place first, and by their cost among those of one place."""
-        self._todo = deque(sorted(self._todo, key=lambda task: place(*task)))
-        self.order = tuple(self._todo)
-
-    def report(self, event: ScanEvent) -> None:
-        """Have `run` yield an event of somebody else's, in whichever thread."""
-        self._events.put(event)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -315,10 +299,10 @@ class Workers:
                 entry, spectrum = score
                 made = time.time()
                 entry = replace(entry, seconds=seconds, made=made)
-                entry = replace(entry, ranges=self.ranges, unmarked=self.unmarked)
+                entry = replace(entry, ranges=self._reading.ranges, unmarked=self._reading.unmarked)
                 self._journal.append(entry, spectrum)
                 events = work.add(index, entry.metrics, seconds, error=entry.error)
-        self.scored(work.names[index])
+        self._reading.scored(work.names[index])
         for event in events:
             self._events.put(event)
 

@@ -81,7 +81,7 @@ class Model:
 
     @property
     def order(self) -> list[tuple[Any, int]]:
-        """As `Workers.order`: matrix i is called m<i>."""
+        """As `costliest_first` returns it: matrix i is called m<i>."""
         layer = SimpleNamespace(matrices=self.matrices)
         names = [f"m{i}" for i in range(len(self.matrices))]
         return [(SimpleNamespace(layer=layer, names=names), i) for i in range(len(names))]
