@@ -31,12 +31,11 @@ from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.errors import (
     PASSING,
     RateLimitedError,
-    host,
-    hush_client,
     named_wait,
     not_a_hub,
     not_the_file,
 )
+from spectrum_tui.core.hub.names import host, hush_client
 from spectrum_tui.core.text import safe
 
 T = TypeVar("T")

@@ -33,7 +33,6 @@ from spectrum_tui.core.hub.errors import (
     not_a_hub,
     not_the_file,
     translate,
-    validate,
 )
 from spectrum_tui.core.hub.guard import (
     Bounds,
@@ -44,6 +43,7 @@ from spectrum_tui.core.hub.guard import (
     is_hex_id,
     within,
 )
+from spectrum_tui.core.hub.names import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.together import each
