@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -68,8 +69,11 @@ def endpoint() -> str:
 
 
 def hush_client() -> None:
-    """Silence the client's warnings: they quote addresses, and would land on a screen."""
+    """Silence the client's warnings, which quote addresses and would land on a screen, and the log
+    of hf_xet below HF_HOME, which would have 5 kB of each range, 2 GB of a model of 690 GB."""
     import huggingface_hub.utils  # sets the level itself when it is first imported
+
+    os.environ.setdefault("RUST_LOG", "warn")  # read when hf_xet is imported
 
     logging.getLogger(huggingface_hub.__name__).setLevel(logging.ERROR)
 
