@@ -36,6 +36,7 @@ class Unasked:
         self._meant: frozenset[str] = frozenset()
         self._focused: Widget | None = None
         self._until = 0.0
+        self._changes = 0
 
     @property
     def is_over(self) -> bool:
@@ -50,10 +51,16 @@ class Unasked:
         self._meant = frozenset(meant if self.is_over else meant | self._meant)
         self._focused = screen.focused
         self._until = _now() + DRAWN_SECONDS
-        app.call_after_refresh(self._drawn)
+        self._changes += 1
+        app.call_after_refresh(self._changed, app, self._changes)
 
-    def _drawn(self) -> None:
-        self._until = min(self._until, _now() + SECONDS)
+    def _changed(self, app: App[Any], number: int) -> None:
+        # Another screen has drawn nothing yet: it is still to be mounted.
+        app.screen.call_after_refresh(self._drawn, number)
+
+    def _drawn(self, number: int) -> None:
+        if number == self._changes:  # else more has changed since
+            self._until = min(self._until, _now() + SECONDS)
 
     def is_stray(self, event: Event, focused: Widget | None) -> bool:
         """Return whether a press was meant for what is gone: a click, a key that did something

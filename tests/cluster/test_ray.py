@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -312,3 +313,48 @@ def test_what_ray_tells_in_several_lines() -> None:
     )
     assert ray_connection.line_of(RuntimeError("It is gone.\n See the log.")) == "It is gone"
     assert ray_connection.line_of(TimeoutError()) == "TimeoutError"
+
+
+class UnknownError(Exception):
+    """What gRPC raises has no kind that says it."""
+
+
+def test_a_head_that_has_ended_ends_the_scan_of_a_driver_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether its calls raise or hang, and though its address still answers."""
+    over = threading.Event()
+
+    def fails() -> None:
+        raise UnknownError("Socket closed")
+
+    monkeypatch.setattr(ray_cluster, "_PATIENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"ray://127.0.0.1:{there.getsockname()[1]}"
+        for nodes, why in ((fails, "Socket closed"), (over.wait, "it answers no more")):
+            outside = made_ray(["a"], nodes=nodes)
+            outside.util.client.ray.is_connected = lambda: True
+            cluster = ray_cluster.RayCluster(outside, address)
+            with pytest.raises(ScanError, match=f"cannot be reached any more .{why}"):
+                cluster.nodes()
+            assert cluster.lost
+    over.set()
+
+
+def test_a_connection_that_is_lost_is_let_go_before_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the app, where one process scans again."""
+    told: list[str] = []
+    inside = made_ray(
+        ["a"], is_initialized=lambda: told == ["connected"], shutdown=lambda: told.append("let go")
+    )
+    monkeypatch.setattr(ray_cluster, "imported_ray", lambda: inside)
+    monkeypatch.setattr(ray_cluster, "connect", lambda ray, address: told.append("connected"))
+    monkeypatch.setattr(atexit, "register", lambda function: None)
+    with ray_cluster.connected("auto") as cluster:
+        cluster.lost = True
+    assert told == ["connected"]
+    with ray_cluster.connected("auto"):
+        assert told == ["connected", "let go", "connected"]
+    assert told[3:] == ["let go"]

@@ -104,6 +104,15 @@ async def test_keys_are_taken_once_what_is_new_was_on_show_for_a_moment() -> Non
         assert app.after.pressed == ["s", "escape", "down", "up"]
 
 
+async def test_a_key_of_the_first_of_two_changes_is_dropped_after_the_second(long: None) -> None:
+    app = Host()
+    async with app.run_test() as pilot:
+        await app.change()
+        by_itself(app.after)
+        await pilot.press("s", "x")
+        assert app.after.pressed == ["x"]
+
+
 async def test_a_change_below_another_screen_takes_no_key_from_it(long: None) -> None:
     app = Host()
     async with app.run_test() as pilot:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from spectrum_tui.core.errors import InputError, ScanError, reason_of
+from spectrum_tui.core.errors import InputError, ScanError, SpectrumError, reason_of
 from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.ray_connection import (
@@ -32,6 +32,7 @@ from spectrum_tui.core.text import safe
 
 T = TypeVar("T")
 
+_WITHOUT_CLUSTER = (ConnectionError, RuntimeError, TimeoutError)
 _PATIENCE = 20.0
 """Seconds for which the head of a cluster may be silent; Ray has 60."""
 
@@ -145,7 +146,7 @@ class RayCluster:
             if ref in self._given:
                 self._given.remove(ref)
                 with suppress(Exception):
-                    self._asked(partial(self._ray.cancel, ref, force=True))
+                    self._within_patience(partial(self._ray.cancel, ref, force=True))
 
     def _answer(self, ref: object) -> Answer | Lost:
         known = self._ray.exceptions
@@ -177,8 +178,13 @@ class RayCluster:
             return work()
         answer: Future[T] = Future()
         threading.Thread(target=_call, args=(work, answer), daemon=True).start()
+        begun = time.monotonic()
         while not wait([answer], _PATIENCE / 10).done:
             self._hears()
+            # What answers there may be left of a head that has ended; no call takes half as long.
+            if time.monotonic() - begun > 2 * _PATIENCE:
+                self.lost = True
+                raise _gone("it answers no more")
         return answer.result()
 
     @contextmanager
@@ -186,7 +192,13 @@ class RayCluster:
         """Turn what Ray's two kinds of drivers raise without a cluster into one line."""
         try:
             yield
-        except (ConnectionError, RuntimeError, TimeoutError) as exc:
+        except SpectrumError:
+            raise
+        except Exception as exc:
+            # From outside also gRPC's, which are of no other kind.
+            if not (self._outside or isinstance(exc, _WITHOUT_CLUSTER)):
+                raise
+            self.lost = self.lost or self._outside
             raise _gone(line_of(exc)) from None
 
 
@@ -220,6 +232,10 @@ def connected(address: str) -> Iterator[RayCluster]:
     and for an address where no cluster answers.
     """
     ray = imported_ray()
+    if _lost.is_set():
+        _shut_down(ray)
+        _lost.clear()
+        atexit.unregister(_end)
     if ray.is_initialized():
         yield RayCluster(ray)
         return
@@ -229,10 +245,22 @@ def connected(address: str) -> Iterator[RayCluster]:
         yield cluster
     finally:
         if cluster.lost:
+            _lost.set()
             atexit.register(_end)
         else:
             with suppress(Exception):
                 ray.shutdown()
+
+
+_lost = threading.Event()
+"""Set while this process holds a connection of its own that is lost."""
+
+
+def _shut_down(ray: Any) -> None:
+    """Let go of a connection that is lost, which may take minutes: the next scan has its own."""
+    thread = threading.Thread(target=ray.shutdown, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE / 4)
 
 
 def _end() -> None:
