@@ -20,16 +20,8 @@ from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
 from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, not_a_hub, refuses, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
-from spectrum_tui.core.hub.location import (
-    TIMEOUT,
-    Location,
-    RemoteFile,
-    WebLocation,
-    changed_there,
-    headers_for,
-    next_address,
-    raise_for_status,
-)
+from spectrum_tui.core.hub.http import TIMEOUT, headers_for, next_address, raise_for_status
+from spectrum_tui.core.hub.location import Location, RemoteFile, WebLocation, changed_there
 from spectrum_tui.core.hub.outage import given_up, lost
 from spectrum_tui.core.hub.reader import NoRangesError, Reader
 from spectrum_tui.core.hub.xet import XetError, XetStore

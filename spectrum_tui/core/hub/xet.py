@@ -29,7 +29,8 @@ from urllib.parse import urlsplit
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.hub.errors import RateLimitedError
-from spectrum_tui.core.hub.location import XetFile, raise_for_status, request
+from spectrum_tui.core.hub.http import raise_for_status, request
+from spectrum_tui.core.hub.location import XetFile
 from spectrum_tui.core.text import safe
 
 log = logging.getLogger(__name__)
