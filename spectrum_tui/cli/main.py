@@ -52,9 +52,9 @@ _EPILOG = """\
 commands without a screen (each has its own --help):
 {commands}
 
-MODEL is a folder or a Hugging Face id; a saved RESULTS.json opens its scores,
-a recipe FILE.yaml its audit, a proof.json its table and curves, and the folder of a
-training run the scores of each step.
+MODEL is a folder, a Hugging Face id, an https:// folder or a bucket (s3://, gs://,
+az://); a saved RESULTS.json opens its scores, a recipe FILE.yaml its audit, a proof.json
+its table and curves, and the folder of a training run the scores of each step.
 exit codes: 0 done, 1 done but some layers failed, 2 unusable input,
 70 unexpected error (one line; details in a log), 130 interrupted,
 143 terminated

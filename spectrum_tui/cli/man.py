@@ -54,8 +54,9 @@ def _page() -> Iterator[str]:
         yield from (" ".join(filter(None, [*words, _roff(takes)])), ".br")
     yield ".SH DESCRIPTION"
     yield from _text(
-        "Without a command, an app in the terminal opens: on a MODEL (a folder or a Hugging Face "
-        "id), on saved scores (RESULTS.json) or on a recipe (FILE.yaml)."
+        "Without a command, an app in the terminal opens: on a MODEL (a folder, a Hugging "
+        "Face id, an https:// folder or a bucket: s3://, gs://, az://), on saved "
+        "scores (RESULTS.json) or on a recipe (FILE.yaml)."
     )
     yield ".SH OPTIONS"
     yield from _options(app)

@@ -43,14 +43,15 @@ class TypePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """A scan that was not begun: its layers by type, the seconds that it takes about, and whether
-    its values come from the hub without a download."""
+    """A scan that was not begun: its layers by type, the seconds that it takes about, whether its
+    values come without a download, and from where then."""
 
     summary: ModelSummary
     plan: ScanPlan
     types: tuple[TypePlan, ...]
     seconds: float | None
     streamed: bool
+    source: str
 
     @property
     def reads_nothing(self) -> bool:
@@ -93,6 +94,7 @@ def planned(settings: Settings, inspection: Inspection, types: tuple[str, ...]) 
         types=tuple(_by_type(plan.layers, left)),
         seconds=_seconds(left, plan),
         streamed=streams(settings, inspection),
+        source=inspection.place.source,
     )
 
 
@@ -167,8 +169,7 @@ def _where_from(found: DryRun) -> str:
     if found.summary.is_local:
         return "read from this machine"
     if found.streamed:
-        where = "web" if found.summary.origin == "web" else "hub"
-        return f"read from the {where} as it is needed, without a download"
+        return f"read from {found.source} as it is needed, without a download"
     free = free_space()
     room = "" if free is None else f" ({size(free)} free)"
     return f"downloads {size(found.download_bytes)} into the hub's cache first{room}"

@@ -91,11 +91,11 @@ class Settings:
         flag="model",
         default="",
         metavar="MODEL",
-        help="folder or Hugging Face id of the model",
+        help="folder, Hugging Face id or address (https, s3, gs, az) of the model",
         changes="model",
         label="Model",
-        note="A folder of safetensors or a Hugging Face id; enter reads it",
-        placeholder="folder, or org/name on Hugging Face",
+        note="Folder, Hugging Face id, https:// or s3://; enter reads it",
+        placeholder="folder, org/name on Hugging Face, or https://…",
     )
     top_percent: float = setting(
         flag="--top-percent",

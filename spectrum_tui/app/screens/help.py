@@ -25,7 +25,8 @@ from spectrum_tui.app.widgets.line_view import TextScroll
 
 PURPOSES = {
     "SetupScreen": (
-        "Say which model to look at: a folder with safetensors files, or a Hugging Face id. "
+        "Say which model to look at: a folder with safetensors files, a Hugging Face id, or "
+        "an address (https://, s3://, gs://, az://). "
         "Enter reads the headers only; then you see what it is and whether it must be downloaded. "
         "Arrow down from the model field reaches local models, earlier scores and the demo."
     ),

@@ -30,7 +30,10 @@ STACKED = 70
 
 DEMO_FACT = "demonstration model: made-up weights, to try things out"
 HOW_IT_GOES = (
-    ("1  Model", "Enter a folder or a Hugging Face id, then press enter. Only headers are read."),
+    (
+        "1  Model",
+        "Enter a folder, a Hugging Face id or an address, then press enter. Only headers are read.",
+    ),
     ("2  Layers", "Tick the layer types to compare; you see how long it will take."),
     ("3  Scan", "Every matrix gets a signal-to-noise ratio. Stop and continue whenever you like."),
     ("4  Results", "Move one slider, see what would train, save the YAML for your trainer."),

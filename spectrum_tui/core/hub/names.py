@@ -13,6 +13,17 @@ from spectrum_tui.core.text import safe
 
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
 _ADDRESS = re.compile(r"https?://")
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.ASCII | re.IGNORECASE)
+_BUCKETS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gs",
+    "gcs": "gs",
+    "az": "az",
+    "abfs": "az",
+    "abfss": "az",
+}
+"""{how an address in a bucket may begin elsewhere: how it does here}."""
 _PAGE = re.compile(
     r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)"
     r"(?:/(?:(?:tree|blob|resolve|raw|commits?|discussions)\b.*)?)?(?:[?#].*)?"
@@ -45,8 +56,20 @@ def not_an_id(model: str) -> HubError:
         hint = f"Give the id alone: {page[1]}."
     elif _ADDRESS.match(model.strip()):
         hint = f"Below {endpoint()} are the models of the hub: give an id, or another server."
+    elif address := _SCHEME.fullmatch(model.strip()):
+        hint = _address_hint(address[1].lower(), address[2])
     message = f"{in_quotes(model)} is neither a folder nor a model id like org/name."
     return HubError(message, hint, field="model")
+
+
+def _address_hint(scheme: str, rest: str) -> str:
+    """Return what to give instead of an address that cannot be read."""
+    if scheme in ("hf", "http", "https") and is_model_id(rest):
+        return f"Give the id alone: {rest}."
+    if scheme in _BUCKETS:
+        folder = "CONTAINER/FOLDER" if _BUCKETS[scheme] == "az" else "BUCKET/FOLDER"
+        return f"An address in such a store is {_BUCKETS[scheme]}://{folder}."
+    return "An address begins with https://, s3://, gs:// or az://."
 
 
 def in_quotes(text: str) -> str:

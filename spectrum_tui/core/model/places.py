@@ -46,7 +46,8 @@ class Place:
 
     `holds` tells whether a model is there, by what was typed without the spaces around it; `look`
     describes that one at a revision, asking with a patience; `name` is what its files are called
-    after. All three raise CheckpointError or HubError for what was typed wrongly. `reader` reads
+    after. All three raise CheckpointError or HubError for what was typed wrongly. `source` is where
+    values are read from without a download, in words. `reader` reads
     the values of a model that is not on this machine. `looked_at_again` says that not every change
     of its files is seen while they are read: another look, after a scan, must find the same.
     """
@@ -54,6 +55,7 @@ class Place:
     holds: Callable[[str], bool]
     look: Callable[[str, str, hub.Patience | None], Seen]
     name: Callable[[str], str]
+    source: str = "this machine"
     reader: type[Reader] = RangeReader
     looked_at_again: bool = False
 
@@ -145,10 +147,22 @@ FOLDER = Place(
     look=_in_folder,
     name=lambda typed: display_name(_folder(typed)),
 )
-BUCKET = Place(holds=is_in_a_bucket, look=_in_bucket, name=_address_name, reader=CloudReader)
+BUCKET = Place(
+    holds=is_in_a_bucket,
+    look=_in_bucket,
+    name=_address_name,
+    source="the bucket",
+    reader=CloudReader,
+)
 # Most servers mark a file by the second: one that was written twice in a second has one mark.
-WEB = Place(holds=is_web_folder, look=_on_the_web, name=_address_name, looked_at_again=True)
-HUB = Place(holds=lambda typed: True, look=_on_the_hub, name=str)
+WEB = Place(
+    holds=is_web_folder,
+    look=_on_the_web,
+    name=_address_name,
+    source="the web",
+    looked_at_again=True,
+)
+HUB = Place(holds=lambda typed: True, look=_on_the_hub, name=str, source="the hub")
 
 PLACES = (MADE, FOLDER, BUCKET, WEB, HUB)
 """In the order in which they are asked: what is nowhere else is an id on the hub."""

@@ -48,6 +48,26 @@ def test_an_address_is_answered_with_the_id_in_it() -> None:
     assert caught.value.hint == "Give the id alone: Qwen/Qwen3-0.6B."
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("gcs://bucket/model", "gs://BUCKET/FOLDER"),
+        ("s3:/bucket/model", "s3://BUCKET/FOLDER"),
+        ("abfss://c@account.dfs.core.windows.net/m", "az://CONTAINER/FOLDER"),
+        ("hf://org/name", "Give the id alone: org/name."),
+        ("hf://org/name/tree/main", "begins with https://, s3://, gs:// or az://"),
+        ("ftp://host/model", "begins with https://, s3://, gs:// or az://"),
+        ("C:/models/x", "Give a folder that exists"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_answered_with_one_that_can(
+    typed: str, hint: str
+) -> None:
+    with pytest.raises(HubError) as caught:
+        hub.validate(typed)
+    assert hint in caught.value.hint
+
+
 def test_a_folder_below_the_hubs_address_is_not_taken_for_an_id() -> None:
     with pytest.raises(HubError) as caught:
         hub.validate("https://huggingface.co/web/org/model")
