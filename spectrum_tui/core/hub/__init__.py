@@ -4,7 +4,7 @@ Importing this loads none of the hub's client; `remote` and `transfer` do when t
 """
 
 from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local, missing_in_cache
-from spectrum_tui.core.hub.errors import validate
+from spectrum_tui.core.hub.names import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
 from spectrum_tui.core.hub.transfer import DownloadStopped, download, free_space

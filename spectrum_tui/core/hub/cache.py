@@ -24,8 +24,8 @@ from spectrum_tui.core.checkpoint.shards import (
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError, OutputError
 from spectrum_tui.core.files import write_text
-from spectrum_tui.core.hub.errors import cache_root, is_model_id
 from spectrum_tui.core.hub.guard import is_commit
+from spectrum_tui.core.hub.names import cache_root, is_model_id
 from spectrum_tui.core.numbers import part_of
 
 LEFTOVER_AGE = 60.0

@@ -10,27 +10,19 @@ a token cannot leak from here. Names rather than classes, because the client's H
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from spectrum_tui.core import numbers
 from spectrum_tui.core.errors import HubError, OutputError, SpectrumError
 from spectrum_tui.core.hub.client_faults import client_fault
+from spectrum_tui.core.hub.names import cache_root, endpoint, host, in_quotes, not_an_id
 from spectrum_tui.core.text import safe
 
-_ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
-_ADDRESS = re.compile(r"https?://")
-_PAGE = re.compile(
-    r"https?://[^/\s]+/([^/\s]+/[^/\s?#]+)"
-    r"(?:/(?:(?:tree|blob|resolve|raw|commits?|discussions)\b.*)?)?(?:[?#].*)?"
-)
-"""The address of a page of a model on the hub, with its id."""
 _FILE_IN_URL = re.compile(r"/resolve/[^/]+/(.+)$")
 _NOT_A_HUB = "FileMetadataError", "JSONDecodeError", "DecodingError", "TooManyRedirects"
 _RESET = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})(?!\d)")
@@ -51,66 +43,6 @@ _REASONS = (
     (("ssl",), "no secure connection"),
     (("unreachable",), "network unreachable"),
 )
-
-
-def is_model_id(model: str) -> bool:
-    """Return whether the hub would accept `model` as an id: `name` or `org/name`."""
-    return (
-        len(model) <= 96
-        and _ID.fullmatch(model) is not None
-        and "--" not in model
-        and ".." not in model
-        and not model.endswith(".git")
-    )
-
-
-def validate(model: str) -> None:
-    """Raise HubError for a `model` that cannot be an id on the hub."""
-    if not is_model_id(model):
-        raise not_an_id(model)
-
-
-def not_an_id(model: str) -> HubError:
-    """Return the error for a `model` that the hub would not accept as an id."""
-    hint = "Give a folder that exists, or an id as on huggingface.co: Qwen/Qwen3-0.6B."
-    page = _PAGE.fullmatch(model.strip())
-    if page and is_model_id(page[1]):
-        hint = f"Give the id alone: {page[1]}."
-    elif _ADDRESS.match(model.strip()):
-        hint = f"Below {endpoint()} are the models of the hub: give an id, or another server."
-    message = f"{_shown(model)} is neither a folder nor a model id like org/name."
-    return HubError(message, hint, field="model")
-
-
-def _shown(text: str) -> str:
-    """`text` in quotes, safe to print: at most 80 characters, no control characters."""
-    clean = safe(text)
-    return f"'{clean}'" if len(clean) <= 80 else f"'{clean[:79]}…'"
-
-
-def endpoint() -> str:
-    """Return the hub's address without the credentials that HF_ENDPOINT may hold."""
-    from huggingface_hub import constants
-
-    try:
-        parts = urlsplit(constants.ENDPOINT)
-        _ = parts.port
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:  # a port that is no number
-        return "HF_ENDPOINT"
-    return f"{parts.scheme}://{host}" if parts.scheme and host else "HF_ENDPOINT"
-
-
-def hush_client() -> None:
-    """Silence the client's warnings: they quote addresses, and would land on a screen."""
-    import huggingface_hub.utils  # sets the level itself when it is first imported
-
-    logging.getLogger(huggingface_hub.__name__).setLevel(logging.ERROR)
-
-
-def host() -> str:
-    """Return the hub's name and port, for sentences."""
-    return endpoint().split("://")[-1]
 
 
 def translate(
@@ -160,7 +92,13 @@ def is_transient(exc: BaseException) -> bool:
 
 def is_refused(exc: BaseException) -> bool:
     """Return whether a server gives this to nobody who asks so: a signature that is over."""
-    return any(_status(link) in (401, 403, 410) for link in chain(exc))
+    return any(refuses(_status(link)) for link in chain(exc))
+
+
+def refuses(status: int) -> bool:
+    """Return whether a status may mean that a signed address is over: of S3 and GCS it is 400
+    (ExpiredToken), of others 403."""
+    return 400 <= status < 500 and status not in (408, 416, 429)
 
 
 def chain(exc: BaseException) -> Iterator[BaseException]:
@@ -218,7 +156,7 @@ def _not_found(exc: BaseException, repo_id: str, revision: str) -> SpectrumError
 
 
 def _no_revision(exc: BaseException, repo_id: str, revision: str) -> SpectrumError:
-    message = f"{repo_id} has no revision {_shown(revision or 'main')}."
+    message = f"{repo_id} has no revision {in_quotes(revision or 'main')}."
     hint = f"Give a branch, tag or commit listed at {endpoint()}/{repo_id}/commits/main."
     return HubError(message, hint, field="revision")
 
@@ -349,13 +287,6 @@ def disk_full(needed: int = 0, free: int = 0) -> OutputError:
         )
     hint = "Free some space, or set HF_HOME to a folder on a larger disk."
     return OutputError(message, hint, field="model")
-
-
-def cache_root() -> Path:
-    """Return the hub's own cache folder, where every tool of the ecosystem looks."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
 
 
 def _by_network(exc: BaseException, repo_id: str, revision: str) -> SpectrumError | None:

@@ -1,5 +1,4 @@
-"""Bounds on what a hub may answer, in the one HTTP client that every request goes through; and
-whether the contents that came are those that were announced.
+"""Bounds on what a hub may answer, in the one HTTP client that every request goes through.
 
 A hub is whoever HF_ENDPOINT names, or who answers in its place. The client's library trusts it: it
 joins an ETag to the path of its cache, reads error bodies and pages without end, unpacks whatever
@@ -10,9 +9,7 @@ library sees it. Errors are `HubError`s, which the library neither retries nor h
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-import os
 import re
 import threading
 import zlib
@@ -22,21 +19,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.errors import (
     PASSING,
     RateLimitedError,
-    host,
-    hush_client,
     named_wait,
     not_a_hub,
     not_the_file,
 )
+from spectrum_tui.core.hub.names import host, hush_client
 from spectrum_tui.core.text import safe
 
 T = TypeVar("T")
@@ -53,7 +47,6 @@ SLOWEST = 20_000
 
 _CHECK_HUB = "Check HF_ENDPOINT, or try again later."
 _PIECE = 1 << 16
-_PIECE_OF_FILE = 1 << 20
 _HEX_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -131,9 +124,6 @@ def guard_client() -> None:
         return client
 
     hush_client()
-    # Read when hf_xet is imported: its log below HF_HOME would have 5 kB of each range, 2 GB of a
-    # model of 690 GB.
-    os.environ.setdefault("RUST_LOG", "warn")
     set_client_factory(guarded)
 
 
@@ -307,35 +297,3 @@ def too_much(most: int, where: str) -> HubError:
     message = f"{sender} sent more than {numbers.size(most)}, the limit for this answer."
     hint = "Try again later; check any proxy in between." if where else _CHECK_HUB
     return HubError(message, hint, field="model")
-
-
-# -- contents ----------------------------------------------------------------------------------
-
-
-def hasher(blob: str, nbytes: int) -> Any:
-    """Return the hash whose hex digits are the id `blob`, of a file of `nbytes` bytes.
-
-    64 digits are the SHA-256 of the contents (large file storage), 40 git's SHA-1 of a blob, which
-    begins with the kind and the size.
-    """
-    if len(blob) == 64:
-        return hashlib.sha256()
-    return hashlib.sha1(b"blob %d\0" % nbytes, usedforsecurity=False)
-
-
-def is_blob(data: bytes, blob: str) -> bool:
-    """Return whether `blob` is the id of these contents."""
-    digest = hasher(blob, len(data))
-    digest.update(data)
-    return bool(digest.hexdigest() == blob)
-
-
-def file_is_blob(path: Path, blob: str, counted: Callable[[int], None]) -> bool:
-    """Return whether `blob` is the id of the contents of `path`; `counted` gets the bytes of each
-    step."""
-    with open_regular(path) as file:
-        digest = hasher(blob, os.fstat(file.fileno()).st_size)
-        while chunk := file.read(_PIECE_OF_FILE):
-            digest.update(chunk)
-            counted(len(chunk))
-    return bool(digest.hexdigest() == blob)

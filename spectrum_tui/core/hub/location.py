@@ -13,25 +13,19 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from spectrum_tui.core.errors import HubError, ModelChangedError
+from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
-from spectrum_tui.core.hub.guard import Bounds, bounded, check_downgrade, is_hex_id, is_hub, within
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.hub.guard import Bounds, bounded, is_hex_id, is_hub, within
+from spectrum_tui.core.hub.http import MOST_HOPS, next_address, raise_for_status, request
 
 LIFE = 50 * 60.0
 """Seconds after which a signed address is asked for anew; they are valid for 3,600."""
 
-MOST_HOPS = 5
-"""Addresses that a hub may send on to, one after the other."""
-
 MOST_MOVES = 100
 """Times that one address may be given up for another: several threads may meet the same one."""
-
-TIMEOUT = 20.0
-"""Seconds without a byte after which a connection is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +46,25 @@ class RemoteFile:
     modified: str = ""
 
     @property
+    def on_hub(self) -> bool:
+        """Whether it is of a commit on the hub, rather than in a folder on the web or a bucket."""
+        return bool(self.commit)
+
+    @property
     def is_unmarked(self) -> bool:
         """Whether nothing but its contents tells that a file is still the same."""
-        return not (self.commit or self.tag or self.modified)
+        return not (self.on_hub or self.tag or self.modified)
 
     @property
     def where(self) -> str:
         """Where it is, in the words of a provenance: the commit, or the folder's address."""
-        return f"commit {self.commit[:12]}" if self.commit else self.repo.rstrip("/")
+        return f"commit {self.commit[:12]}" if self.on_hub else self.repo.rstrip("/")
+
+    @property
+    def instead(self) -> str:
+        """What helps where its server gives no usable ranges."""
+        folder = "download the folder and give its path"
+        return "download the model: --download" if self.on_hub else folder
 
     def is_marked(self, tag: str, modified: str) -> bool:
         """Return whether an answer with this ETag and Last-Modified is of this file: one that is
@@ -121,6 +126,11 @@ class Location:
                 self._url = self._resolved()
                 self._until = time.monotonic() + LIFE
             return self._url
+
+    @property
+    def known(self) -> str:
+        """The address to read from, where nobody needs to be asked for it; else ""."""
+        return "" if time.monotonic() > self._until else self._url
 
     @property
     def host(self) -> str:
@@ -192,48 +202,6 @@ class WebLocation(Location):
     def _resolved(self) -> str:
         self.resolves += 1
         return self.file.url
-
-
-def request(method: str, url: str) -> Any:
-    """Return the answer to a request that follows no redirect; the token goes to the hub alone."""
-    from huggingface_hub import get_session
-
-    return get_session().request(
-        method, url, headers=headers_for(url), timeout=TIMEOUT, follow_redirects=False
-    )
-
-
-def next_address(url: str, response: Any) -> str:
-    """Return where an answer of `url` sends on to; raises HubError where that is of no use."""
-    try:
-        target = urljoin(url, str(response.headers.get("location", "")))
-        parts = urlsplit(target)
-        usable = bool(parts.hostname) and target.isprintable() and (parts.port or 1) > 0
-    except ValueError:  # a port that is none, half an IPv6 address
-        usable = False
-    if not usable:
-        raise HubError(
-            f"{safe(urlsplit(url).hostname or 'The server')} sends on to what is no address.",
-            "Try again later; check any proxy in between.",
-            field="model",
-        )
-    check_downgrade(url, target)
-    return target
-
-
-def headers_for(url: str) -> dict[str, str]:
-    """Return what is sent with a request: who asks, and the token where the hub is asked."""
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    headers = build_hf_headers() if is_hub(url) else build_hf_headers(token=False)
-    return {**headers, "Accept-Encoding": "identity"}
-
-
-def raise_for_status(response: Any) -> None:
-    """Raise the client's own error for an answer that is one."""
-    from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
-
-    hf_raise_for_status(response)
 
 
 def changed_there(file: RemoteFile) -> ModelChangedError:

@@ -27,23 +27,16 @@ from spectrum_tui.core.hub.cache import (
     missing_in_cache,
     snapshot_folder,
 )
+from spectrum_tui.core.hub.contents import is_blob
 from spectrum_tui.core.hub.errors import (
     CutShortError,
     is_refused,
     not_a_hub,
     not_the_file,
     translate,
-    validate,
 )
-from spectrum_tui.core.hub.guard import (
-    Bounds,
-    bounded,
-    guard_client,
-    is_blob,
-    is_commit,
-    is_hex_id,
-    within,
-)
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_commit, is_hex_id, within
+from spectrum_tui.core.hub.names import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.json_text import WRONG_SHAPE
 from spectrum_tui.core.together import each

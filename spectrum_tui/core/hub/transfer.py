@@ -20,8 +20,10 @@ from typing import Any
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
-from spectrum_tui.core.hub.errors import cache_root, disk_full, host, not_the_file, translate
-from spectrum_tui.core.hub.guard import Bounds, bounded, file_is_blob, guard_client
+from spectrum_tui.core.hub.contents import file_is_blob
+from spectrum_tui.core.hub.errors import disk_full, not_the_file, translate
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
+from spectrum_tui.core.hub.names import cache_root, host
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.together import each

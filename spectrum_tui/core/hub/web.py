@@ -23,17 +23,17 @@ from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, parse_index
 from spectrum_tui.core.errors import CheckpointError, HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, attended
-from spectrum_tui.core.hub.errors import PASSING, CutShortError, hush_client
+from spectrum_tui.core.hub.errors import PASSING, CutShortError
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
-from spectrum_tui.core.hub.location import (
+from spectrum_tui.core.hub.http import (
     MOST_HOPS,
     TIMEOUT,
-    RemoteFile,
-    changed_there,
     headers_for,
     next_address,
     raise_for_status,
 )
+from spectrum_tui.core.hub.location import RemoteFile, changed_there
+from spectrum_tui.core.hub.names import hush_client
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import FIRST_READ, MAX_REMOTE_JSON, WORKERS, HeaderBytes
@@ -92,9 +92,8 @@ def read_web(url: str, patience: Patience | None = None) -> WebModel:
 
     def part(address: str, start: int, end: int) -> Part | None:
         try:
-            return asked.ask(
-                lambda: attended(partial(_part, address, start, end), host=_host(address))
-            )
+            work = partial(_part, address, start, end)
+            return asked.ask(lambda: attended(work, asked.check, _host(address)))
         except SpectrumError:
             raise
         except Exception as exc:  # the client's classes differ by version

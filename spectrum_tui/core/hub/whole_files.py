@@ -20,8 +20,8 @@ from spectrum_tui.core import disk, file_locks
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import LocalFiles, Pieces
 from spectrum_tui.core.errors import CheckpointError, OutputError, reason_of
+from spectrum_tui.core.hub.contents import file_is_blob
 from spectrum_tui.core.hub.errors import not_the_file
-from spectrum_tui.core.hub.guard import file_is_blob
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.ranges import RangeReader
 

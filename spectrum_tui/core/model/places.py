@@ -14,6 +14,7 @@ from spectrum_tui.core.errors import CheckpointError, HubError
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.web import WebModel, check_address, is_web_folder, read_web, web_name
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.named import OWNED, display_name, local_folder, trimmed
@@ -53,7 +54,7 @@ class Place:
     holds: Callable[[str], bool]
     look: Callable[[str, str, hub.Patience | None], Seen]
     name: Callable[[str], str]
-    reader: type[RangeReader] = RangeReader
+    reader: type[Reader] = RangeReader
     looked_at_again: bool = False
 
 
@@ -99,7 +100,7 @@ def _on_the_web(typed: str, revision: str, patience: hub.Patience | None) -> See
 
 
 def _in_bucket(typed: str, revision: str, patience: hub.Patience | None) -> Seen:
-    return _unlisted(read_cloud(typed))
+    return _unlisted(read_cloud(typed, patience))
 
 
 def _unlisted(found: WebModel) -> Seen:

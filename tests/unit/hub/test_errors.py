@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from spectrum_tui.core.hub.errors import endpoint, is_transient, network_reason, translate
+from spectrum_tui.core.hub.errors import is_transient, network_reason, translate
+from spectrum_tui.core.hub.names import endpoint
 from spectrum_tui.core.hub.outage import lost
 from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import error, run, shard_name

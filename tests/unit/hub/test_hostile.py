@@ -12,7 +12,7 @@ import pytest
 
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub import HubFiles, guard
-from spectrum_tui.core.hub.guard import file_is_blob, is_blob
+from spectrum_tui.core.hub.contents import file_is_blob, is_blob
 from spectrum_tui.core.hub.transfer import MOST_ANEW, _Job, _Watch
 from tests.checkpoints import llama, save
 from tests.fake_hub import GOOD_TOKEN, FakeHub, oid
