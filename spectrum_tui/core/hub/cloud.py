@@ -7,6 +7,7 @@ is read must be of the object that was inspected, by its ETag.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +24,10 @@ from spectrum_tui.core.hub.cloud_settings import (
     scheme_of,
     store_options,
 )
-from spectrum_tui.core.hub.location import Location, RemoteFile, changed_there
+from spectrum_tui.core.hub.location import RemoteFile, changed_there
 from spectrum_tui.core.hub.outage import lost
-from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.web import Folder, Part, WebModel, check_address
 from spectrum_tui.core.text import safe
 
@@ -61,20 +63,20 @@ def is_in_a_bucket(model: str) -> bool:
     return model.lower().startswith(SCHEMES)
 
 
-def read_cloud(url: str) -> WebModel:
+def read_cloud(url: str, patience: Patience | None = None) -> WebModel:
     """Describe the model in a bucket, by its headers; raises HubError, CheckpointError, and
     InputError without the package that reads there."""
     check_address(url)
     _obstore()
-    return Folder(f"{url.rstrip('/')}/", _part).read()
+    asked = patience or Patience()
+    return Folder(f"{url.rstrip('/')}/", partial(_part, asked.check)).read()
 
 
-class CloudReader(RangeReader):
+class CloudReader(Reader):
     """The values of files in a bucket."""
 
-    def _fetch(self, place: Location, start: int, buffer: memoryview) -> None:
-        """Fill the buffer from byte `start` of a file; what has failed is asked for again."""
-        known, waits = place.file, self.outage.waits()
+    def _fetch(self, name: str, start: int, buffer: memoryview) -> None:
+        known, waits = self.file(name), self.outage.waits()
         ask = partial(_ranged, known, start, start + len(buffer))
         while True:
             self.outage.hold()
@@ -127,9 +129,9 @@ def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
     return bytes(data)
 
 
-def _part(url: str, start: int, end: int) -> Part | None:
+def _part(check: Callable[[], None], url: str, start: int, end: int) -> Part | None:
     try:
-        return attended(partial(_asked, url, start, end), host=host_of(url))
+        return attended(partial(_asked, url, start, end), check, host_of(url))
     except StalledError as exc:
         raise lost(exc) from None
 

@@ -92,7 +92,13 @@ def is_transient(exc: BaseException) -> bool:
 
 def is_refused(exc: BaseException) -> bool:
     """Return whether a server gives this to nobody who asks so: a signature that is over."""
-    return any(_status(link) in (401, 403, 410) for link in chain(exc))
+    return any(refuses(_status(link)) for link in chain(exc))
+
+
+def refuses(status: int) -> bool:
+    """Return whether a status may mean that a signed address is over: of S3 and GCS it is 400
+    (ExpiredToken), of others 403."""
+    return 400 <= status < 500 and status not in (408, 416, 429)
 
 
 def chain(exc: BaseException) -> Iterator[BaseException]:

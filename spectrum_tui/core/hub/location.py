@@ -46,14 +46,25 @@ class RemoteFile:
     modified: str = ""
 
     @property
+    def on_hub(self) -> bool:
+        """Whether it is of a commit on the hub, rather than in a folder on the web or a bucket."""
+        return bool(self.commit)
+
+    @property
     def is_unmarked(self) -> bool:
         """Whether nothing but its contents tells that a file is still the same."""
-        return not (self.commit or self.tag or self.modified)
+        return not (self.on_hub or self.tag or self.modified)
 
     @property
     def where(self) -> str:
         """Where it is, in the words of a provenance: the commit, or the folder's address."""
-        return f"commit {self.commit[:12]}" if self.commit else self.repo.rstrip("/")
+        return f"commit {self.commit[:12]}" if self.on_hub else self.repo.rstrip("/")
+
+    @property
+    def instead(self) -> str:
+        """What helps where its server gives no usable ranges."""
+        folder = "download the folder and give its path"
+        return "download the model: --download" if self.on_hub else folder
 
     def is_marked(self, tag: str, modified: str) -> bool:
         """Return whether an answer with this ETag and Last-Modified is of this file: one that is
@@ -115,6 +126,11 @@ class Location:
                 self._url = self._resolved()
                 self._until = time.monotonic() + LIFE
             return self._url
+
+    @property
+    def known(self) -> str:
+        """The address to read from, where nobody needs to be asked for it; else ""."""
+        return "" if time.monotonic() > self._until else self._url
 
     @property
     def host(self) -> str:

@@ -39,7 +39,7 @@ class Patience:
         say: Callable[[str], None] = lambda text: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._waits, self._say, self._check = tuple(waits), say, check
+        self._waits, self._say, self.check = tuple(waits), say, check
         self._lock = threading.Lock()
         self._until = 0.0
         self._left = MOST_WAITS
@@ -83,5 +83,5 @@ class Patience:
 
     def _pause(self, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
-            self._check()
+            self.check()
             time.sleep(min(left, _TICK))

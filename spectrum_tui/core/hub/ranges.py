@@ -8,55 +8,43 @@ be.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from spectrum_tui.core.checkpoint.headers import Tensor
-from spectrum_tui.core.checkpoint.sources import Pieces
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
-from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, not_a_hub, translate
+from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, not_a_hub, refuses, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
 from spectrum_tui.core.hub.http import TIMEOUT, headers_for, next_address, raise_for_status
 from spectrum_tui.core.hub.location import Location, RemoteFile, WebLocation, changed_there
-from spectrum_tui.core.hub.outage import Outage, given_up, lost
-from spectrum_tui.core.hub.xet import XetStore
+from spectrum_tui.core.hub.outage import given_up, lost
+from spectrum_tui.core.hub.reader import NoRangesError, Reader
+from spectrum_tui.core.hub.xet import XetError, XetStore
 from spectrum_tui.core.text import safe
 
 MOST_ANEW = 4
 """How often a file that comes without ranges is begun: who cuts each answer never ends."""
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_REFUSED = (401, 403, 410)
+_GONE = (404, 410)
 _ERROR_SHOWN = 200
 
 
-class NoRangesError(HubError):
-    """A server that answers a range with the whole file."""
+class _ExpiredError(Exception):
+    """An address that is refused and may have been good before; `response` says how."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        self.response = response
 
 
-@dataclass
-class Traffic:
-    """What has come over the network: bytes, and requests for ranges."""
-
-    nbytes: int = 0
-    requests: int = 0
-
-
-class RangeReader:
-    """The values of remote files, `files` by the names in `Tensor.file`; used by many threads.
-
-    `check` is called ten times a second while the network is waited for (`outage.reason`), and
-    ends the wait by raising. Raises HubError where it is of no use to go on, and
-    ModelChangedError for a file that is not the one that was inspected.
-    """
+class RangeReader(Reader):
+    """The values of files on the hub, or in a folder on the web."""
 
     def __init__(
         self,
@@ -65,55 +53,32 @@ class RangeReader:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         guard_client()
+        super().__init__(files, check=check)
         self._places = {
-            name: (Location if file.commit else WebLocation)(file) for name, file in files.items()
+            name: (Location if file.on_hub else WebLocation)(file) for name, file in files.items()
         }
-        self.files = frozenset(files)
-        self.outage = Outage(check=check)
-        self.traffic = Traffic()
         self.xet = XetStore()
         self._gives_ranges: bool | None = None
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
 
-    def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
-        """Fill each buffer from its offset in the tensor's file, a request for each."""
-        for buffer, offset in pieces:
-            self.fetch(tensor.file, offset, buffer)
-
-    def fetch(self, file: str, start: int, buffer: memoryview) -> None:
-        """Fill the buffer from byte `start` of a file; a range that breaks off goes on where it
-        did."""
-        place = self._places[file]
-        with self._ends_all():
-            if start + len(buffer) > place.file.size:
-                raise changed_there(place.file)
-            self._fetch(place, start, buffer)
-
-    def _fetch(self, place: Location, start: int, buffer: memoryview) -> None:
-        _Range(self, place, start, buffer).fill()
-
-    @contextlib.contextmanager
-    def _ends_all(self) -> Iterator[None]:
-        """Let an error end the waits of all threads, but one that has another way."""
-        try:
-            yield
-        except NoRangesError:
-            raise
-        except SpectrumError as exc:
-            self.outage.fail(exc)
-            raise
+    def _fetch(self, name: str, start: int, buffer: memoryview) -> None:
+        _Range(self, self._places[name], start, buffer).fill()
 
     def gives_ranges(self) -> bool:
         """Return whether the server of the first file gives ranges; asks for one byte of it, the
         first time."""
-        if self._gives_ranges is None:
-            self._gives_ranges = True
-            try:
-                for name in list(self._places)[:1]:
-                    self.fetch(name, 0, memoryview(bytearray(1)))
-            except NoRangesError:
-                self._gives_ranges = False
-        return self._gives_ranges
+        with self._asking:
+            if self._gives_ranges is None:
+                self._gives_ranges = self._gives_one()
+            return self._gives_ranges
+
+    def _gives_one(self) -> bool:
+        try:
+            for name in list(self._places)[:1]:
+                self.fetch(name, 0, memoryview(bytearray(1)))
+        except NoRangesError:
+            return False
+        return True
 
     def fetch_whole(self, name: str, write: Callable[[Iterator[bytes]], object]) -> None:
         """Have a whole file written, by its pieces; from the start again where the connection
@@ -122,7 +87,7 @@ class RangeReader:
             self._fetch_whole(name, write)
 
     def _fetch_whole(self, name: str, write: Callable[[Iterator[bytes]], object]) -> None:
-        place, waits = self._places[name], self.outage.waits()
+        place, waits, expired = self._places[name], self.outage.waits(), False
         for left in reversed(range(MOST_ANEW)):
             self.outage.hold()
             try:
@@ -135,6 +100,9 @@ class RangeReader:
             except Exception as exc:
                 if isinstance(exc, OSError) and not isinstance(exc, TimeoutError):
                     raise  # of the disk
+                if isinstance(exc, _ExpiredError) and left and not expired:
+                    expired = True
+                    continue
                 if not _may_pass(exc):
                     raise lost(exc) from None
                 if not left:
@@ -153,6 +121,8 @@ class RangeReader:
         ):
             if response.status_code != 200:
                 place.forget(url)
+                if _may_have_expired(file, url, response.status_code):
+                    raise _ExpiredError(response)
                 raise_for_status(response)
                 raise not_a_hub()
             _check_mark(file, response)
@@ -164,21 +134,6 @@ class RangeReader:
                     self.outage.over()
                 yield piece
 
-    def file(self, name: str) -> RemoteFile:
-        """Return what is known of a file, by its name in `Tensor.file`."""
-        return self._places[name].file
-
-    @property
-    def where(self) -> str:
-        """Return where it reads: the commit of a repository on the hub, or the address of a folder;
-        empty without files."""
-        return next((place.file.where for place in self._places.values()), "")
-
-    @property
-    def unmarked(self) -> bool:
-        """Whether the server says of a file neither what it is nor when it was changed."""
-        return any(place.file.is_unmarked for place in self._places.values())
-
     def close(self) -> None:
         """End what is under way for reads that nobody waits for."""
         self.xet.close()
@@ -186,16 +141,6 @@ class RangeReader:
     def resolves(self) -> int:
         """Return how often addresses of files were asked for."""
         return sum(place.resolves for place in self._places.values())
-
-    def came(self, count: int) -> None:
-        """Count bytes from the network."""
-        with self._lock:
-            self.traffic.nbytes += count
-
-    def asked(self) -> None:
-        """Count a request for a range."""
-        with self._lock:
-            self.traffic.requests += 1
 
 
 class _Range:
@@ -206,7 +151,7 @@ class _Range:
     ) -> None:
         self._reader, self._place, self._start, self._buffer = reader, place, start, buffer
         self._got = 0
-        self._refused = self._by_xet = False
+        self._refused = False
         self._pace, self._progress = Pace(), 0
 
     def fill(self) -> None:
@@ -216,16 +161,15 @@ class _Range:
             progress = self._progress
             outage.hold()
             try:
-                attended(self._ask, outage.check, self._place.host)
+                self._ask()
             except RateLimitedError as exc:
                 outage.limited(exc, wait)
+            except XetError as exc:
+                self._reader.xet.leave(exc)
             except SpectrumError:
                 raise
             except Exception as exc:
-                if self._by_xet:
-                    self._reader.xet.leave(exc)
-                else:
-                    self._after(exc, wait)
+                self._after(exc, wait)
             if self._progress > progress:
                 wait = outage.waits()
         outage.over()
@@ -235,23 +179,32 @@ class _Range:
         if "certificate" in str(exc).lower():
             raise lost(exc) from None
         if not _may_pass(exc):
-            raise translate(exc, self._place.file.repo, self._place.file.commit) from None
+            file = self._place.file
+            raise (translate(exc, file.repo, file.commit) if file.on_hub else lost(exc)) from None
         self._reader.outage.wait(exc, wait)
 
-    def _ask(self, attempt: Attempt) -> None:
-        file, first = self._place.file, self._start + self._got
-        last = self._start + len(self._buffer) - 1
-        self._by_xet = False
-        url = self._place.url()
-        attempt.came(0)
+    def _ask(self) -> None:
+        """Ask once for what is not there yet; raises XetError where it should have come from the
+        store of chunks and did not."""
+        place, check = self._place, self._reader.outage.check
+        url = place.known or attended(lambda attempt: place.url(), check, place.host)
+        first, end = self._start + self._got, self._start + len(self._buffer)
         begun, got = time.monotonic(), self._got
         self._reader.asked()
-        store, xet = self._reader.xet, self._place.xet
-        if xet is not None and store.gives(xet, last + 1 - first):
-            self._by_xet = True
-            self._take(store.pieces(xet, file.size, first, last + 1), attempt)
-            store.took(self._got - got, time.monotonic() - begun, by_xet=True)
-            return
+        store, xet = self._reader.xet, place.xet
+        by_xet = xet is not None and store.gives(end - first)
+        if xet is not None and by_xet:
+            pieces = store.pieces(xet, place.file.size, first, end)
+            try:
+                attended(partial(self._take, pieces), check, place.host)
+            except StalledError:
+                raise XetError("it sends nothing") from None
+        else:
+            attended(partial(self._plain, url, first, end - 1), check, place.host)
+        store.took(self._got - got, time.monotonic() - begun, by_xet=by_xet)
+
+    def _plain(self, url: str, first: int, last: int, attempt: Attempt) -> None:
+        file = self._place.file
         headers = {**headers_for(url), "Range": f"bytes={first}-{last}"}
         with (
             bounded(Bounds(last + 1 - first, file.commit)),
@@ -267,7 +220,6 @@ class _Range:
                 self._check(url, response, first, last)
                 # As it comes: what is gathered is lost with a cut.
                 self._take(response.iter_raw(), attempt)
-                store.took(self._got - got, time.monotonic() - begun)
 
     def _moved(self, url: str, response: Any) -> None:
         file = self._place.file
@@ -276,7 +228,7 @@ class _Range:
             raise not_a_hub()
         target = next_address(url, response)
         if not self._place.move(url, target):
-            raise _odd(url, "sends on in circles")
+            raise _odd(file, url, "sends on in circles")
 
     def _refuse(self, url: str, response: Any) -> None:
         """Raise what an answer without the range means; an address that may have expired is asked
@@ -285,16 +237,16 @@ class _Range:
         if status == 200:
             raise NoRangesError(
                 f"{safe(urlsplit(url).hostname or '')} answers a range with the whole file.",
-                "Download the model instead: --download."
-                if file.commit
-                else "Download the folder and give its path.",
+                f"Instead, {file.instead}.",
                 field="model",
             )
         if status == 416:
             raise changed_there(file)
-        if status in PASSING or (url == file.url and file.commit):  # the latter: the hub itself
+        if status in PASSING or (url == file.url and file.on_hub):  # the latter: the hub itself
             raise_for_status(response)
-        if self._refused or status not in _REFUSED:
+        if url == file.url and status in _GONE:
+            raise changed_there(file)
+        if self._refused or not _may_have_expired(file, url, status):
             raise self._said(url, response)
         self._refused = True
         self._place.forget(url)
@@ -307,7 +259,7 @@ class _Range:
         said = f": {text}" if text else "."
         return HubError(
             f"{host} refuses {self._place.file.name} (HTTP {response.status_code}){said}",
-            "Try again later, or download the model.",
+            f"Try again later, or {self._place.file.instead}.",
             field="model",
         )
 
@@ -317,9 +269,9 @@ class _Range:
         given = _RANGE.fullmatch(response.headers.get("content-range", ""))
         length = response.headers.get("content-length", str(last + 1 - first))
         if given is None or length != str(last + 1 - first):
-            raise _odd(url, "does not give the range that it was asked for")
+            raise _odd(file, url, "does not give the range that it was asked for")
         if (int(given[1]), int(given[2])) != (first, last):
-            raise _odd(url, "gives another range than it was asked for")
+            raise _odd(file, url, "gives another range than it was asked for")
         if int(given[3]) != file.size:
             raise changed_there(file)
         _check_mark(file, response)
@@ -342,11 +294,16 @@ class _Range:
             self._reader.outage.over()
 
 
-def _odd(url: str, what: str) -> HubError:
+def _may_have_expired(file: RemoteFile, url: str, status: int) -> bool:
+    """Return whether an answer may mean that an address is over; a file's own one is not signed."""
+    return url != file.url and refuses(status)
+
+
+def _odd(file: RemoteFile, url: str, what: str) -> HubError:
     """Return the error for a server whose answers cannot be used, by its own name."""
     return HubError(
         f"{safe(urlsplit(url).hostname or 'The server')} {what}.",
-        "Finished scores are kept; try again later, or download the model.",
+        f"Try again later, or {file.instead}.",
         field="model",
     )
 

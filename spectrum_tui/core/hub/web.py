@@ -92,9 +92,8 @@ def read_web(url: str, patience: Patience | None = None) -> WebModel:
 
     def part(address: str, start: int, end: int) -> Part | None:
         try:
-            return asked.ask(
-                lambda: attended(partial(_part, address, start, end), host=_host(address))
-            )
+            work = partial(_part, address, start, end)
+            return asked.ask(lambda: attended(work, asked.check, _host(address)))
         except SpectrumError:
             raise
         except Exception as exc:  # the client's classes differ by version

@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from spectrum_tui.core import disk
+from spectrum_tui.core.hub.errors import RateLimitedError
 from spectrum_tui.core.hub.http import raise_for_status, request
 from spectrum_tui.core.hub.location import XetFile
 from spectrum_tui.core.text import safe
@@ -98,9 +99,9 @@ class XetStore:
         self._came, self._plain = _Came(), _Came()
         self._opening, self._changing = threading.Lock(), threading.Lock()
 
-    def gives(self, file: XetFile | None, nbytes: int) -> bool:
+    def gives(self, nbytes: int) -> bool:
         """Return whether so many bytes of a file should come from it."""
-        if file is None or self._left or self._is_slow or nbytes < LEAST:
+        if self._left or self._is_slow or nbytes < LEAST:
             return False
         return self._plain.count >= TRIAL
 
@@ -119,11 +120,12 @@ class XetStore:
             log.info("%s: it has %.2f of their speed", _LEFT, way.speed / self._plain.speed)
 
     def pieces(self, file: XetFile, size: int, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` to `end` of a file of `size` bytes; raises XetError."""
+        """Yield the bytes from `start` to `end` of a file of `size` bytes; raises XetError, and
+        RateLimitedError where the hub gives no token for now."""
         try:
             for first in range(start, end, PIECE):
                 yield from self._streamed(file, size, first, min(first + PIECE, end))
-        except (GeneratorExit, XetError):
+        except (GeneratorExit, XetError, RateLimitedError):
             raise
         except BaseException as exc:  # a panic in Rust is no Exception
             raise XetError(f"{type(exc).__name__}: {_without_queries(str(exc))}") from None
@@ -141,10 +143,10 @@ class XetStore:
         if got != end - start:
             raise XetError(f"gives {got} bytes for {end - start}")
 
-    def leave(self, exc: Exception) -> None:
+    def leave(self, exc: XetError) -> None:
         """Use it no more, after this failure."""
         if self.close():
-            log.info("%s: %s", _LEFT, str(exc) or type(exc).__name__)
+            log.info("%s: %s", _LEFT, exc)
 
     def close(self) -> bool:
         """End all that is under way, at once; returns whether it was in use until now."""

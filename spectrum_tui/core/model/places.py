@@ -16,6 +16,7 @@ from spectrum_tui.core.hub.location import RemoteFile
 from spectrum_tui.core.hub.names import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
 from spectrum_tui.core.hub.transfer import free_space
 from spectrum_tui.core.hub.web import WebModel, check_address, is_web_folder, read_web, web_name
@@ -57,7 +58,7 @@ class Place:
     holds: Callable[[str], bool]
     look: Callable[[str, str, Patience | None], Seen]
     name: Callable[[str], str]
-    reader: type[RangeReader] = RangeReader
+    reader: type[Reader] = RangeReader
     looked_at_again: bool = False
 
 
@@ -103,7 +104,7 @@ def _on_the_web(typed: str, revision: str, patience: Patience | None) -> Seen:
 
 
 def _in_bucket(typed: str, revision: str, patience: Patience | None) -> Seen:
-    return _unlisted(read_cloud(typed))
+    return _unlisted(read_cloud(typed, patience))
 
 
 def _unlisted(found: WebModel) -> Seen:

@@ -20,7 +20,7 @@ from spectrum_tui.core import errors
 from spectrum_tui.core.checkpoint.identity import NOT_KNOWN, Identity, agree
 from spectrum_tui.core.errors import ModelChangedError, ScanError, SpectrumError
 from spectrum_tui.core.events import LayerFailed
-from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.whole_files import WholeFiles, remove_leftovers
 from spectrum_tui.core.journal.journal import Entry
 from spectrum_tui.core.journal.spectra import KeptSpectrum
@@ -110,7 +110,7 @@ class _Model:
 
     reference: Reference
     layers: Mapping[str, Layer]
-    reader: RangeReader | None
+    reader: Reader | None
     whole: WholeFiles | None
 
 

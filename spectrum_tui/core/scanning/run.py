@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -31,7 +31,8 @@ from spectrum_tui.core.files import (
     check_writable,
     output_folder,
 )
-from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.outage import GivenUpError
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.whole_files import remove_leftovers
 from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
@@ -114,7 +115,7 @@ def needs_no_values(settings: Settings, inspection: Inspection) -> bool:
 
 def _reader(
     plan: ScanPlan, inspection: Inspection, cancelled: Callable[[], bool]
-) -> AbstractContextManager[RangeReader | None]:
+) -> AbstractContextManager[Reader | None]:
     """Return what reads the values of a model that is not on this machine, but by the nodes of a
     cluster, which read for themselves."""
     if inspection.summary.is_local or plan.cluster is not None or reads_nothing(plan):
@@ -125,7 +126,7 @@ def _reader(
 def _scanned(
     inspection: Inspection,
     plan: ScanPlan,
-    reader: RangeReader | None,
+    reader: Reader | None,
     cancelled: Callable[[], bool],
 ) -> Generator[ScanEvent, None, Outcome]:
     """Yield the events of a scan, and return what they come to; raises ScanError as
@@ -133,9 +134,11 @@ def _scanned(
     outcome = Outcome(notes=plan.notes)
     for event in scan(plan, reader, cancelled=cancelled):
         outcome.add(event)
-        if outcome.finished:
-            check_at_end(inspection)
-        yield event
+        if isinstance(event, ScanEnded) and outcome.finished:
+            outcome.finished = _has_stayed(inspection, cancelled)
+            yield event if outcome.finished else replace(event, reason="stopped")
+        else:
+            yield event
     outcome.check()
     if reader is not None and reader.traffic.nbytes and reader.gives_ranges():
         # For who reads the scores, not for the screen.
@@ -159,6 +162,15 @@ def _saved(result: Result, output: Path, *, finished: bool) -> Iterator[ScanEven
         _supersede_stopped(result, files)
     yield from map(ScanNote, notes)
     yield ResultReady(str(files.scores), finished)
+
+
+def _has_stayed(inspection: Inspection, cancelled: Callable[[], bool]) -> bool:
+    """Return whether the model is known to be what it was; False where it is cancelled before."""
+    try:
+        check_at_end(inspection, cancelled)
+    except GivenUpError:
+        return False
+    return True
 
 
 def _cluster(settings: Settings, inspection: Inspection) -> ClusterPlan | None:

@@ -25,7 +25,7 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.hub.outage import GivenUpError
-from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.journal.journal import (
     Entry,
     Journal,
@@ -73,7 +73,7 @@ def reads_nothing(plan: ScanPlan) -> bool:
 
 def scan(
     plan: ScanPlan,
-    reader: RangeReader | None = None,
+    reader: Reader | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[ScanEvent]:
@@ -113,7 +113,7 @@ class _State:
 
     notes: list[str] = field(default_factory=list)
     gave_up: bool = False
-    reader: RangeReader | None = None
+    reader: Reader | None = None
     cluster: Cluster | None = None
 
 

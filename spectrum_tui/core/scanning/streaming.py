@@ -16,7 +16,9 @@ from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.outage import GivenUpError
-from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
+from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import NoRangesError, Reader
 from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known
@@ -48,16 +50,18 @@ WINDOW = 10
 """Reports over which the speed is taken."""
 
 
-def check_at_end(inspection: Inspection) -> None:
+def check_at_end(inspection: Inspection, cancelled: Callable[[], bool]) -> None:
     """Look at the files again where not every change of them is seen while they are read.
 
-    Raises ModelChangedError for others, and HubError where files without marks cannot be looked at.
+    Raises ModelChangedError for others, HubError where files without marks cannot be looked at, and
+    of its kind GivenUpError where it is cancelled meanwhile.
     """
     model = inspection.summary.model
     if not inspection.place.looked_at_again:
         return
+    patience = Patience(check=partial(_check, cancelled))
     try:
-        now = inspection.place.look(model, inspection.summary.revision, None)
+        now = inspection.place.look(model, inspection.summary.revision, patience)
     except HubError:
         if any(file.is_unmarked for file in inspection.web.values()):
             raise
@@ -73,12 +77,19 @@ def check_at_end(inspection: Inspection) -> None:
 def streams(settings: Settings, inspection: Inspection) -> bool:
     """Return whether a model is scanned without a download, as `ModelSummary.is_streamed` says.
 
-    Raises InputError where both are asked for, HubError for a download of what cannot be.
+    Raises InputError where both are asked for, or a download for a cluster, HubError for a
+    download of what cannot be.
     """
     summary = inspection.summary
     if settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
+        )
+    if settings.cluster and settings.download and not summary.is_local:
+        raise InputError(
+            "--cluster and --download are given.",
+            "The nodes read the model for themselves: download it there, with hf download.",
+            field="model",
         )
     if summary.origin == "web" and settings.download:
         raise not_downloaded(summary.model)
@@ -88,16 +99,13 @@ def streams(settings: Settings, inspection: Inspection) -> bool:
 @contextmanager
 def streamed(
     inspection: Inspection, cancelled: Callable[[], bool] = lambda: False
-) -> Iterator[RangeReader]:
+) -> Iterator[Reader]:
     """While it lasts, read the values of a model on the hub or on the web from there, but for
     files that are already in the cache."""
     remote = _remote(inspection)
     ended = threading.Event()
 
-    def check() -> None:
-        if ended.is_set() or cancelled():
-            raise GivenUpError("The scan was stopped while it waited for the network.")
-
+    check = partial(_check, lambda: ended.is_set() or cancelled())
     reader = inspection.place.reader(remote, check=check)
     try:
         with served(remote, reader):
@@ -105,6 +113,11 @@ def streamed(
     finally:
         ended.set()
         reader.close()
+
+
+def _check(stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise GivenUpError("The scan was stopped while it waited for the network.")
 
 
 def _remote(inspection: Inspection) -> Mapping[str, RemoteFile]:
@@ -130,9 +143,9 @@ def whole_files_folder() -> Path:
 
 
 @contextmanager
-def kept_whole(reader: RangeReader) -> Iterator[WholeFiles | None]:
+def kept_whole(reader: Reader) -> Iterator[WholeFiles | None]:
     """Provide the place for the files of a server that gives no ranges; None for one that does."""
-    if reader.gives_ranges():
+    if not isinstance(reader, RangeReader) or reader.gives_ranges():
         yield None
         return
     with WholeFiles(reader, whole_files_folder()).opened() as whole:
@@ -141,7 +154,7 @@ def kept_whole(reader: RangeReader) -> Iterator[WholeFiles | None]:
 
 @contextmanager
 def reading_ahead(
-    reader: RangeReader | None, order: Order, whole: WholeFiles | None = None
+    reader: Reader | None, order: Order, whole: WholeFiles | None = None
 ) -> Iterator[Reading]:
     """Fetch what will be read of these matrices before it is, as long as this lasts; nothing
     without a reader or matrices. `whole` is what `kept_whole` provides, where that outlives it."""
@@ -160,7 +173,7 @@ def reading_ahead(
 
 
 @contextmanager
-def _in_ranges(reader: RangeReader, order: Order) -> Iterator[Reading]:
+def _in_ranges(reader: Reader, order: Order) -> Iterator[Reading]:
     plan, events = ReadPlan(order, SEGMENT, reader.files), Events()
     with closing(_scratch(events)) as scratch:
         ahead = ReadAhead(reader, plan, scratch, slots=_slots())
@@ -193,7 +206,7 @@ def _scratch(events: Events) -> Scratch:
 
 
 @contextmanager
-def _in_whole_files(reader: RangeReader, order: Order, whole: WholeFiles) -> Iterator[Reading]:
+def _in_whole_files(reader: Reader, order: Order, whole: WholeFiles) -> Iterator[Reading]:
     """Read file by file, each deleted once its matrices are scored."""
     order, needed = file_by_file(order, reader.files)
     total = sum(reader.file(name).size for name in needed)
@@ -204,7 +217,7 @@ def _in_whole_files(reader: RangeReader, order: Order, whole: WholeFiles) -> Ite
 
 
 @contextmanager
-def _telling(reader: RangeReader, total: int, events: Events) -> Iterator[None]:
+def _telling(reader: Reader, total: int, events: Events) -> Iterator[None]:
     over = threading.Event()
     work = partial(_tell, reader, total, events, over)
     threading.Thread(target=work, daemon=True).start()
@@ -214,7 +227,7 @@ def _telling(reader: RangeReader, total: int, events: Events) -> Iterator[None]:
         over.set()
 
 
-def _tell(reader: RangeReader, total: int, events: Events, over: threading.Event) -> None:
+def _tell(reader: Reader, total: int, events: Events, over: threading.Event) -> None:
     """Report what has come until the work is over."""
     before = reader.traffic.nbytes
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)

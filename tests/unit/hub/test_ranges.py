@@ -20,7 +20,8 @@ from spectrum_tui.core.errors import HubError, ModelChangedError
 from spectrum_tui.core.hub import attended, location, outage
 from spectrum_tui.core.hub.errors import RateLimitedError
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
-from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
+from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import NoRangesError
 from spectrum_tui.core.hub.remote import read_remote
 from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
 from tests.hostile_answers import (
@@ -127,6 +128,58 @@ def test_an_address_that_expires_in_the_middle_is_asked_for_anew(
     assert data == shard.read_bytes()
     assert statuses(online, "127.0.0.1") == [302] * 3
     assert reader.traffic.nbytes == file.size
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_address_that_is_over_by_any_status_is_asked_for_anew_once(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    """S3 and GCS answer 400 (ExpiredToken)."""
+    online.cut_each = CHUNK
+    online.failures["/signed/"] = [0, 400, 0, 404, 0, 401]
+    reader, data = RangeReader({"it": file}), bytearray(file.size)
+    reader.fetch("it", 0, memoryview(data))
+    assert data == shard.read_bytes() and statuses(online, "127.0.0.1") == [302] * 4
+    online.failures["/signed/"] = [400, 400]
+    with pytest.raises(HubError, match=r"refuses .*HTTP 400.*") as caught:
+        reader.fetch("it", 0, memoryview(data))
+    assert "--download" in caught.value.hint
+
+
+def test_a_whole_file_from_an_address_that_is_over_comes_from_another(
+    file: RemoteFile, online: FakeHub, shard: Path
+) -> None:
+    online.failures["/signed/"] = [400]
+    came: list[bytes] = []
+    RangeReader({"it": file}).fetch_whole("it", came.extend)
+    assert b"".join(came) == shard.read_bytes()
+    online.failures["/signed/"] = [400, 400]
+    with pytest.raises(HubError, match="HTTP 400"):
+        RangeReader({"it": file}).fetch_whole("it", came.extend)
+
+
+def test_a_file_on_the_web_that_is_gone_has_changed(file: RemoteFile, online: FakeHub) -> None:
+    url = f"{online.url}/web/{REPO}/{NAME}"
+    there = replace(file, repo="folder", url=url, commit="", blob="")
+    online.failures["/web/"] = [404]
+    with pytest.raises(ModelChangedError):
+        read(there, 0, 9)
+    online.failures["/web/"] = [401]
+    with pytest.raises(HubError, match="HTTP 401") as caught:
+        read(there, 0, 9)
+    assert "give its path" in caught.value.hint and "--download" not in caught.value.hint
+
+
+def test_whether_ranges_come_is_asked_again_after_an_error(
+    file: RemoteFile, online: FakeHub
+) -> None:
+    online.failures["/signed/"] = [403, 403]
+    reader = RangeReader({"it": file})
+    with pytest.raises(HubError):
+        reader.gives_ranges()
+    reader.outage.begin()
+    online.no_ranges = True
+    assert not reader.gives_ranges()
 
 
 def test_a_fresh_address_that_is_refused_is_an_error_with_what_is_said(

@@ -94,11 +94,12 @@ def test_a_long_header_is_looked_up_once(
     assert not any(r.token for r in elsewhere)
 
 
+@pytest.mark.parametrize("status", [400, 403])
 def test_an_address_that_is_over_is_signed_anew(
-    fake: FakeHub, repos: dict[str, Path], tmp_path: Path
+    status: int, fake: FakeHub, repos: dict[str, Path], tmp_path: Path
 ) -> None:
     fake.signed_seconds = 3600
-    fake.failures |= {"/signed/": [0, 403]}
+    fake.failures |= {"/signed/": [0, status]}
     answer = run(fake.url, tmp_path, DESCRIBE.format(repo="org/many"))
     assert_described(answer, repos["org/many"])
     assert [r.status for r in fake.fetched("model.safetensors")] == [302, 302]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
-from spectrum_tui.core.events import LayerDone
+from spectrum_tui.core.events import LayerDone, ScanEnded
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.location import MOST_MOVES, RemoteFile, WebLocation
 from spectrum_tui.core.hub.patience import Patience
-from spectrum_tui.core.hub.ranges import NoRangesError, RangeReader
+from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import NoRangesError
 from spectrum_tui.core.hub.web import is_web_folder, read_web, web_name
 from spectrum_tui.core.model import places
 from spectrum_tui.core.model.inspection import inspect_model
@@ -24,7 +28,7 @@ from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
-from tests.hostile_answers import Answer, halved, packed_part, plain
+from tests.hostile_answers import Answer, halved, packed_part, plain, silence
 from tests.hostile_answers import part_drip as drip
 from tests.streamed import scores
 from tests.unit.hub.clock import Clock
@@ -348,6 +352,29 @@ def test_a_server_that_is_gone_at_the_end_matters_where_nothing_else_tells_of_ch
             list(run_scan(settings, found))
 
 
+@pytest.mark.parametrize("marks", [(), ("ETag",)])
+def test_a_stop_ends_the_look_at_the_end(
+    marks: tuple[str, ...], address: str, online: FakeHub, tmp_path: Path
+) -> None:
+    """A silent server holds it up for 20 s, three times. Files without marks are not known to be
+    the same then, which is not the whole result."""
+    online.web_marks = marks
+    found = inspect_model(address)
+    stopped = threading.Event()
+
+    def silent(handler: Any) -> None:
+        stopped.set()
+        silence(handler)
+
+    online.hostile[CONFIG] = silent
+    out, before = str(tmp_path / "out"), time.monotonic()
+    settings = Settings(model=address, device="cpu", output_dir=out)
+    *_, ended, ready = run_scan(settings, found, cancelled=stopped.is_set)
+    assert time.monotonic() - before < 10 and stopped.is_set()
+    assert isinstance(ended, ScanEnded) and isinstance(ready, ResultReady)
+    assert ready.complete == (ended.reason == "finished") == bool(marks)
+
+
 def test_a_small_model_is_known_by_what_came_with_its_headers(
     address: str, online: FakeHub
 ) -> None:
@@ -385,7 +412,7 @@ def test_a_server_that_stops_to_give_ranges_is_said(address: str, online: FakeHu
     online.no_ranges = True
     with pytest.raises(NoRangesError, match="answers a range with the whole file") as caught:
         reader.fetch(name, 0, memoryview(bytearray(10)))
-    assert caught.value.hint == "Download the folder and give its path."  # --download is refused
+    assert caught.value.hint == "Instead, download the folder and give its path."
 
 
 def test_an_address_in_a_new_life_may_move_again() -> None:

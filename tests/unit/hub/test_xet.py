@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.hub.remote import read_remote
 from tests.fake_cas import TOKEN, FakeCas
 from tests.fake_hub import GOOD_TOKEN, FakeHub
+from tests.hostile_answers import plain
 
 REPO = "org/chunked"
 NAME = "model.safetensors"
@@ -167,6 +169,23 @@ def test_a_failure_that_passes_costs_nothing(
     assert not online.ranges(NAME)
 
 
+def test_a_hub_that_gives_no_token_for_now_is_waited_for(
+    reader: RangeReader, cas: FakeCas, online: FakeHub, shard: Path
+) -> None:
+    route = f"GET {cas._route}"
+    let_in, limits, asked = online.hostile[route], [plain(b"", 429, Retry_After="1")] * 2, []
+
+    def limited(request: Any) -> None:
+        asked.append(time.monotonic())
+        (limits.pop() if limits else let_in)(request)
+
+    online.hostile[route] = limited
+    before = time.monotonic()
+    assert read(reader, 8, 20_000) == shard.read_bytes()[8:20_000]
+    assert time.monotonic() - before >= 2.0 and len(asked) == 3
+    assert "xorbs" in cas.asked and not online.ranges(NAME)
+
+
 def test_a_stall_is_given_up_for_plain_ranges(
     reader: RangeReader, cas: FakeCas, shard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +305,7 @@ def test_versions_that_hold_the_interpreter_are_not_used(
 ) -> None:
     monkeypatch.setattr(xet, "version", lambda name: installed)
     monkeypatch.setattr(xet, "TRIAL", 0)
-    assert xet.XetStore().gives(XetFile("0" * 64, ""), xet.LEAST) is used
+    assert xet.XetStore().gives(xet.LEAST) is used
 
 
 def test_a_home_that_cannot_be_written_keeps_its_log_off_the_screen(
@@ -307,16 +326,16 @@ def test_a_home_that_cannot_be_written_keeps_its_log_off_the_screen(
 def test_the_faster_way_is_kept(
     seconds: float, is_kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, file, nbytes = xet.XetStore(), XetFile("0" * 64, ""), xet.LEAST
+    store, nbytes = xet.XetStore(), xet.LEAST
     store.took(nbytes - 1, 1e-3)  # a small range tells nothing: it is always plain
     for _ in range(xet.TRIAL):
-        assert not store.gives(file, nbytes)
+        assert not store.gives(nbytes)
         store.took(nbytes, 1.0)
     for _ in range(xet.TRIAL):
-        assert store.gives(file, nbytes)
+        assert store.gives(nbytes)
         store.took(nbytes, seconds, by_xet=True)
     for _ in range(xet.TRIAL):  # the line gets slower: no reason to leave it
-        assert store.gives(file, nbytes) is is_kept
+        assert store.gives(nbytes) is is_kept
         store.took(nbytes, 9.0, by_xet=is_kept)
 
 
