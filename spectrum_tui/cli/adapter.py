@@ -105,12 +105,12 @@ def _updates(
 
 def _plan(model: str, revision: str) -> ParameterPlan:
     """Return the parameters of a base on this machine; raises SpectrumError where it is not."""
-    from spectrum_tui.core import hub
     from spectrum_tui.core.errors import CheckpointError
+    from spectrum_tui.core.hub.cache import find_local
     from spectrum_tui.core.model.inspection import exact_plan, inspect_model
     from spectrum_tui.core.model.named import local_folder
 
-    if model and local_folder(model) is None and hub.find_local(model, revision) is None:
+    if model and local_folder(model) is None and find_local(model, revision) is None:
         raise CheckpointError(
             f"{model} is not on this machine.", "Download it, or give it: --base MODEL."
         )

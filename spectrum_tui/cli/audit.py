@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
     names = None
     if options.model:
         from spectrum_tui.core.audit.model_names import model_names
-        from spectrum_tui.core.hub import Patience
+        from spectrum_tui.core.hub.patience import Patience
 
         names = model_names(settings_of(options), patience=Patience(say=say))
     found = audit(text, names)

@@ -12,7 +12,7 @@ from spectrum_tui.cli.status_line import StatusLine
 from spectrum_tui.core.adapters.folder import Adapter, read_adapter
 from spectrum_tui.core.errors import AdapterError, CheckpointError, HubError, InputError
 from spectrum_tui.core.files import output_folder
-from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.numbers import counted, duration, percent, size
 from spectrum_tui.stdio.streams import PROGRAM, put_lines, say
 

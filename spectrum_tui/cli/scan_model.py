@@ -23,7 +23,7 @@ from spectrum_tui.core.events import (
     ScanStarted,
 )
 from spectrum_tui.core.files import cache_note, check_writable, output_folder, usable_cache
-from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.numbers import count, counted, duration, part_of, size
 from spectrum_tui.core.recipes.choice import Tiers

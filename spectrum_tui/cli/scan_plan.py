@@ -9,7 +9,7 @@ from typing import Any
 from spectrum_tui.cli.output import aligned
 from spectrum_tui.cli.scan_model import chosen_types, introduce
 from spectrum_tui.core.errors import InputError
-from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.transfer import free_space
 from spectrum_tui.core.model.inspection import Inspection, as_far_as_known, inspect_model
 from spectrum_tui.core.naming.layers import Layer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved.library import record
 from spectrum_tui.core.saved.sizes import load_sized

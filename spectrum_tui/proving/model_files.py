@@ -8,12 +8,13 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.shards import MAX_JSON, unreadable
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.files import is_folder
+from spectrum_tui.core.hub.cache import find_local
+from spectrum_tui.core.hub.remote import read_remote
 from spectrum_tui.core.proof.rows import Conditions
 from spectrum_tui.core.results.results import Result
 
@@ -59,7 +60,7 @@ _OTHER_MODEL = "the model is not the one that was scored: the scores choose by o
 
 def _has_weights_of(result: Result, model: str, commit: str) -> bool:
     """Return whether another commit, where it is on this machine, has the weights of the scores."""
-    found = hub.find_local(model, commit) if result.checkpoint else None
+    found = find_local(model, commit) if result.checkpoint else None
     return found is not None and read_checkpoint(found[0]).is_known_as(result.checkpoint)
 
 
@@ -89,5 +90,5 @@ def _small_files(folder: Path) -> Iterator[Path]:
 
 def _commit(model: str) -> str:
     """Return the commit that the main branch of a hub model is at."""
-    found = hub.find_local(model)
-    return found[1] if found else hub.read_remote(model).files.commit
+    found = find_local(model)
+    return found[1] if found else read_remote(model).files.commit

@@ -43,7 +43,7 @@ HEAD_START = 1.0
 """Seconds that a first request has before the imports begin."""
 
 if TYPE_CHECKING:
-    from spectrum_tui.core.hub import Patience
+    from spectrum_tui.core.hub.patience import Patience
     from spectrum_tui.core.model.inspection import Inspection
     from spectrum_tui.core.model.kept_plans import KeptModel
 
@@ -169,7 +169,7 @@ class Worker:
     def _patience(self, request: Request, wanted: Callable[[], bool]) -> Patience:
         """Return how long a hub is waited for: as long as the answer is `wanted`, and the user is
         told."""
-        from spectrum_tui.core.hub import Patience
+        from spectrum_tui.core.hub.patience import Patience
 
         def check() -> None:
             if not wanted():
@@ -223,14 +223,14 @@ class Worker:
         )
 
     def _suggest(self, request: Request) -> None:
-        from spectrum_tui.core import hub
         from spectrum_tui.core.files import newest_first, output_folder
+        from spectrum_tui.core.hub.cache import cached_models
 
         folder = output_folder(request.settings.output_dir) / "model_snr_results"
         files: list[Path] = []
         with contextlib.suppress(OSError, ValueError):  # ValueError: a path with a NUL
             files = newest_first(folder.glob("*.json"))
-        self._send(Suggestions(tuple(hub.cached_models()), tuple(map(str, files))))
+        self._send(Suggestions(tuple(cached_models()), tuple(map(str, files))))
 
     def _names(self, request: Request) -> None:
         from spectrum_tui.core.audit.model_names import model_names
@@ -250,7 +250,7 @@ class Worker:
         self._previewed.set()
 
     def _scan(self, request: Request) -> None:
-        from spectrum_tui.core.hub import DownloadStopped
+        from spectrum_tui.core.hub.transfer import DownloadStopped
         from spectrum_tui.core.scanning.run import run_scan
 
         self._stop.clear()

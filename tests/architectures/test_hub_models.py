@@ -41,7 +41,7 @@ from spectrum_tui.cli.main import main
 err = io.StringIO()
 with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
     code = main(["scan", "org/mixtral", "--device", "cpu", "--output-dir", OUTPUT])
-answer = [code, err.getvalue(), hub.find_local("org/mixtral")]
+answer = [code, err.getvalue(), find_local("org/mixtral")]
 """
 
 WORK = """
@@ -75,13 +75,13 @@ def scan(number, types):
 
 worker._receive(Request(task="inspect", number=1, settings=Settings(model="org/mixtral")))
 found = until("Refined").summary
-local = [found.is_local, hub.find_local("org/mixtral")]
+local = [found.is_local, find_local("org/mixtral")]
 with open(scan(2, ("mlp.experts.gate_up_proj",)).path) as file:
     scores = file.read()
 again = len(heard)
 scan(3, ("mlp.experts.down_proj",))
 answer = [local, heard, heard[again:], scores]
-answer.append(hub.find_local("org/mixtral"))
+answer.append(find_local("org/mixtral"))
 """
 
 

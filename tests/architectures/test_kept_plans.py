@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.files import cache_dir
-from spectrum_tui.core.model import kept_plans
+from spectrum_tui.core.model import kept_plans, places
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
 from spectrum_tui.core.model.kept_plans import KeptModel
 from spectrum_tui.core.scanning.run import run_scan
@@ -51,7 +50,7 @@ def test_the_same_weights_elsewhere_are_described_as_they_lie(
         (copy / "adapter_config.json").write_text("{}")
     found: dict[str, str | tuple[Path, str]] = {"org/a": (copies[1], "a" * 40)}
     found["org/b"] = (copies[2], "b" * 40)
-    monkeypatch.setattr(hub, "find_local", lambda model, revision: found[model])
+    monkeypatch.setattr(places, "find_local", lambda model, revision: found[model])
     for name in (str(copies[0]), "org/a", "org/b"):
         inspection = inspect_model(name)
         assert KeptModel(inspection).summary() == with_exact_names(inspection).summary

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from spectrum_tui.core.gc_pause import without_collections
-from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.model.inspection import exact_plan, inspect_model, naming_of
 from spectrum_tui.core.naming.parameters import ParameterPlan
 from spectrum_tui.core.requests import ModelNames

@@ -15,7 +15,7 @@ from spectrum_tui.core.checkpoint.folder import is_model_file
 from spectrum_tui.core.checkpoint.headers import Checkpoint, Header, Tensor, read_config
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.experts import Shape
-from spectrum_tui.core.hub import Patience
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.model.inspection import (
     Inspection,
     describe,

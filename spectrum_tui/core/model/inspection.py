@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import Checkpoint
 from spectrum_tui.core.checkpoint.mounts import are_fetched
 from spectrum_tui.core.errors import CheckpointError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
+from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.location import RemoteFile
+from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.transfer import download
 from spectrum_tui.core.hub.web import not_downloaded
 from spectrum_tui.core.journal.moving import take_over
 from spectrum_tui.core.layer_types import TypeInfo, group_of, in_tree_order
@@ -48,7 +50,7 @@ class Inspection:
     summary: ModelSummary
     checkpoint: Checkpoint
     model: ModelLayers
-    files: hub.HubFiles | None = None
+    files: HubFiles | None = None
     preview: ModelLayers | None = None
     scored: Mapping[str, float] = field(default_factory=dict)
     dequantised: Dequantised | None = None
@@ -57,7 +59,7 @@ class Inspection:
 
 
 def inspect_model(
-    model: str, revision: str = "", *, patience: hub.Patience | None = None
+    model: str, revision: str = "", *, patience: Patience | None = None
 ) -> Inspection:
     """Describe a model without its weights; raises CheckpointError or HubError with a field.
 
@@ -294,5 +296,5 @@ def fetch(
         return inspection
     if branch is not None:
         files = replace(files, revision=branch)
-    hub.download(files, progress=progress, cancelled=cancelled, say=say)
+    download(files, progress=progress, cancelled=cancelled, say=say)
     return inspect_model(inspection.summary.model, inspection.summary.revision)

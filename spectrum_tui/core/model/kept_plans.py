@@ -11,11 +11,12 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from spectrum_tui.core import hub, wire
+from spectrum_tui.core import wire
 from spectrum_tui.core.checkpoint.headers import is_unchanged
 from spectrum_tui.core.conforming import conforms
 from spectrum_tui.core.errors import OutputError
 from spectrum_tui.core.files import cache_dir, read_kept, write_kept
+from spectrum_tui.core.hub.cache import find_local
 from spectrum_tui.core.layer_types import TypeInfo
 from spectrum_tui.core.model.earlier import Measured, kept_scores, measured, with_earlier
 from spectrum_tui.core.model.inspection import (
@@ -95,7 +96,7 @@ class KeptModel:
         summary = self.inspection.summary
         if summary.is_local:
             return is_unchanged(self.inspection.checkpoint)
-        return hub.find_local(summary.model, summary.revision) is None
+        return find_local(summary.model, summary.revision) is None
 
     def _path(self) -> Path:
         checkpoint = self.inspection.checkpoint

@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.shards import unreadable
 from spectrum_tui.core.errors import CheckpointError, HubError
+from spectrum_tui.core.hub.cache import HubFiles, find_local
 from spectrum_tui.core.hub.cloud import CloudReader, is_in_a_bucket, read_cloud
 from spectrum_tui.core.hub.location import RemoteFile
+from spectrum_tui.core.hub.names import validate
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.hub.reader import Reader
+from spectrum_tui.core.hub.remote import RemoteCheckpoint, read_remote
+from spectrum_tui.core.hub.transfer import free_space
 from spectrum_tui.core.hub.web import WebModel, check_address, is_web_folder, read_web, web_name
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.named import OWNED, display_name, local_folder, trimmed
@@ -36,7 +40,7 @@ class Seen:
     revision: str = ""
     local: int = -1
     free: int | None = None
-    files: hub.HubFiles | None = None
+    files: HubFiles | None = None
     web: Mapping[str, RemoteFile] = field(default_factory=dict)
 
 
@@ -53,7 +57,7 @@ class Place:
     """
 
     holds: Callable[[str], bool]
-    look: Callable[[str, str, hub.Patience | None], Seen]
+    look: Callable[[str, str, Patience | None], Seen]
     name: Callable[[str], str]
     source: str = "this machine"
     reader: type[Reader] = RangeReader
@@ -74,7 +78,7 @@ def called(model: str) -> str:
     return model
 
 
-def _made(typed: str, revision: str, patience: hub.Patience | None) -> Seen:
+def _made(typed: str, revision: str, patience: Patience | None) -> Seen:
     return Seen(origin="demo", checkpoint=read_checkpoint(demo.make_demo_model()))
 
 
@@ -84,7 +88,7 @@ def _folder(typed: str) -> Path:
     return folder
 
 
-def _in_folder(typed: str, revision: str, patience: hub.Patience | None) -> Seen:
+def _in_folder(typed: str, revision: str, patience: Patience | None) -> Seen:
     folder = _folder(typed)
     try:
         return Seen(origin="folder", checkpoint=read_checkpoint(folder))
@@ -97,11 +101,11 @@ def _address_name(typed: str) -> str:
     return web_name(typed)
 
 
-def _on_the_web(typed: str, revision: str, patience: hub.Patience | None) -> Seen:
+def _on_the_web(typed: str, revision: str, patience: Patience | None) -> Seen:
     return _unlisted(read_web(typed, patience))
 
 
-def _in_bucket(typed: str, revision: str, patience: hub.Patience | None) -> Seen:
+def _in_bucket(typed: str, revision: str, patience: Patience | None) -> Seen:
     return _unlisted(read_cloud(typed, patience))
 
 
@@ -109,10 +113,10 @@ def _unlisted(found: WebModel) -> Seen:
     return Seen(origin="web", checkpoint=found.checkpoint, local=0, web=found.files)
 
 
-def _on_the_hub(typed: str, revision: str, patience: hub.Patience | None) -> Seen:
+def _on_the_hub(typed: str, revision: str, patience: Patience | None) -> Seen:
     """Look into the hub's cache before the network is asked."""
-    hub.validate(typed)
-    found = hub.find_local(typed, revision)
+    validate(typed)
+    found = find_local(typed, revision)
     if found is not None:
         return Seen(origin="cache", checkpoint=read_checkpoint(found[0]), revision=found[1])
     remote = _read_remote(typed, revision, patience)
@@ -121,16 +125,16 @@ def _on_the_hub(typed: str, revision: str, patience: hub.Patience | None) -> See
         checkpoint=remote.checkpoint,
         revision=remote.files.commit,
         local=remote.files.cached_bytes(),
-        free=hub.free_space(),
+        free=free_space(),
         files=remote.files,
     )
 
 
-def _read_remote(model: str, revision: str, patience: hub.Patience | None) -> hub.RemoteCheckpoint:
+def _read_remote(model: str, revision: str, patience: Patience | None) -> RemoteCheckpoint:
     """Return the model on the hub. A bare name may be an old id, but is more likely no id at all:
     that is said before what the hub or the network answered."""
     try:
-        return hub.read_remote(model, revision, patience)
+        return read_remote(model, revision, patience)
     except HubError as exc:
         if "/" in model:
             raise

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.errors import ResultsError, SpectrumError
 from spectrum_tui.core.files import slug
+from spectrum_tui.core.hub.cache import cached_models
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.layer_types import reference_type, tower_of
 from spectrum_tui.core.model.from_config import inspect_shapes
 from spectrum_tui.core.model.inspection import (
@@ -43,7 +44,7 @@ class _Match:
     fused: int = 0
 
 
-def load_sized(path: Path, model: str = "", *, patience: hub.Patience | None = None) -> Result:
+def load_sized(path: Path, model: str = "", *, patience: Patience | None = None) -> Result:
     """Return saved scores with the sizes of `model`: a folder, or an id on the hub.
 
     Without one, of the cached model that the file is named after, where it fits. Scores that have
@@ -73,10 +74,10 @@ def _remembered(result: Result, path: Path) -> Result:
 def cached_models_of(result: Result) -> list[str]:
     """Return the models in the hub's cache whose score file has this one's name."""
     name = slug(result.provenance.model)
-    return [model for model in hub.cached_models() if slug(model) == name]
+    return [model for model in cached_models() if slug(model) == name]
 
 
-def described(model: str, patience: hub.Patience | None = None) -> Inspection:
+def described(model: str, patience: Patience | None = None) -> Inspection:
     """Return a model under its exact names, by its headers or its config.json; raises
     CheckpointError or HubError."""
     return with_exact_names(inspect_shapes(model, patience))

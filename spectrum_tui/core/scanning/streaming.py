@@ -77,12 +77,19 @@ def check_at_end(inspection: Inspection, cancelled: Callable[[], bool]) -> None:
 def streams(settings: Settings, inspection: Inspection) -> bool:
     """Return whether a model is scanned without a download, as `ModelSummary.is_streamed` says.
 
-    Raises InputError where both are asked for, HubError for a download of what cannot be.
+    Raises InputError where both are asked for, or a download for a cluster, HubError for a
+    download of what cannot be.
     """
     summary = inspection.summary
     if settings.stream and settings.download:
         raise InputError(
             "--stream and --download are given.", "Give one of them, or none.", field="model"
+        )
+    if settings.cluster and settings.download and not summary.is_local:
+        raise InputError(
+            "--cluster and --download are given.",
+            "The nodes read the model for themselves: download it there, with hf download.",
+            field="model",
         )
     if summary.origin == "web" and settings.download:
         raise not_downloaded(summary.model)

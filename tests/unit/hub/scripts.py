@@ -22,28 +22,30 @@ from tests.forked import Forked
 COMMIT = "c0ffee" + "0" * 34
 PRELUDE = """
 import json
-from spectrum_tui.core import hub
 from spectrum_tui.core.errors import SpectrumError, to_dict
+from spectrum_tui.core.hub.cache import HubFiles, cached_models, find_local
 from spectrum_tui.core.hub.patience import Patience
+from spectrum_tui.core.hub.remote import read_remote
+from spectrum_tui.core.hub.transfer import DownloadStopped, download
 
 Patience.__init__.__defaults__ = ((0.01, 0.01),)
 
 def told(repo, revision=""):
     try:
-        return hub.read_remote(repo, revision).files.commit
+        return read_remote(repo, revision).files.commit
     except SpectrumError as error:
         return to_dict(error)
 
 def fetch(repo, cancel_at=None, files=None):
     steps = []
     try:
-        folder = hub.download(
-            files or hub.read_remote(repo).files,
+        folder = download(
+            files or read_remote(repo).files,
             progress=lambda *step: steps.append(step),
             cancelled=lambda: cancel_at is not None and steps[-1][0] >= cancel_at,
         )
         return {"folder": str(folder), "steps": steps}
-    except hub.DownloadStopped:
+    except DownloadStopped:
         return {"cancelled": True, "steps": steps}
     except SpectrumError as error:
         return {**to_dict(error), "steps": steps}

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.hub.cache import (
     HubFiles,
+    cached_models,
+    find_local,
     remember_revision,
     remove_leftovers,
     repo_folder,
@@ -37,13 +38,13 @@ def put(repo: str, source: Path, *names: str, commit: str = COMMIT) -> Path:
 def test_a_cached_model_is_found_through_its_links(repos: dict[str, Path]) -> None:
     folder = put("org/single", repos["org/single"], "model.safetensors", "config.json")
     assert (folder / "model.safetensors").is_symlink()
-    assert hub.find_local("org/single") == (folder, COMMIT)
-    assert hub.find_local("org/single", "main") == (folder, COMMIT)
-    assert hub.find_local("org/single", COMMIT) == (folder, COMMIT)
-    assert hub.find_local("org/single", "v2") is None
-    assert hub.find_local("org/other") is None
+    assert find_local("org/single") == (folder, COMMIT)
+    assert find_local("org/single", "main") == (folder, COMMIT)
+    assert find_local("org/single", COMMIT) == (folder, COMMIT)
+    assert find_local("org/single", "v2") is None
+    assert find_local("org/other") is None
     remember_revision("org/single", "refs/pr/1", COMMIT)
-    assert hub.find_local("org/single", "refs/pr/1") == (folder, COMMIT)
+    assert find_local("org/single", "refs/pr/1") == (folder, COMMIT)
     assert len(read_checkpoint(folder).tensors) == 2
 
 
@@ -58,8 +59,8 @@ def test_a_model_that_is_partly_cached_is_not_local(repos: dict[str, Path]) -> N
     (gone / shard_name(2)).resolve().unlink()
     whole = put("org/whole", source, *ALL_SHARDS)
     for name in ("no-shard", "two-shards", "no-index", "config", "gone"):
-        assert hub.find_local(f"org/{name}") is None, name
-    assert hub.find_local("org/whole") == (whole, COMMIT)
+        assert find_local(f"org/{name}") is None, name
+    assert find_local("org/whole") == (whole, COMMIT)
 
 
 @pytest.mark.usefixtures("cache")
@@ -68,16 +69,16 @@ def test_no_name_leads_out_of_the_cache(repos: dict[str, Path], tmp_path: Path) 
     outside = tmp_path / "ref"
     outside.write_text(COMMIT)
     for revision in ("../../../ref", str(outside), "..", "a//b", "a\0b", "..\\x"):
-        assert hub.find_local("org/single", revision) is None
+        assert find_local("org/single", revision) is None
         remember_revision("org/single", revision, COMMIT)
     (repo_folder("org/single") / "refs" / "main").write_text("../../..")
-    assert hub.find_local("org/single") is None
-    assert hub.find_local("../single") is None
+    assert find_local("org/single") is None
+    assert find_local("../single") is None
     assert folder.is_dir()
 
 
 def test_cached_models_newest_first(cache: Path, repos: dict[str, Path]) -> None:
-    assert hub.cached_models() == []
+    assert cached_models() == []
     for age, name in enumerate(("org/new", "middle", "org/old")):
         folder = put(name, repos["org/single"], "model.safetensors")
         os.utime(folder, (2_000_000_000 - age, 2_000_000_000 - age))
@@ -87,13 +88,13 @@ def test_cached_models_newest_first(cache: Path, repos: dict[str, Path]) -> None
     (cache / "models--org--file").write_text("no folder")
     (cache / "models--org--empty").mkdir()
     (cache / "models--").mkdir()
-    assert hub.cached_models() == ["org/new", "middle", "org/old"]
+    assert cached_models() == ["org/new", "middle", "org/old"]
 
 
 def test_a_cache_that_is_no_folder(cache: Path) -> None:
     cache.write_text("")
-    assert hub.cached_models() == []
-    assert hub.find_local("org/single") is None
+    assert cached_models() == []
+    assert find_local("org/single") is None
 
 
 @pytest.mark.usefixtures("cache")

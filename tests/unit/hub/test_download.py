@@ -12,7 +12,7 @@ from tests.unit.hub.scripts import ALL_SHARDS, error, run, shard_name
 
 FILES = """
 import dataclasses
-answer = dataclasses.asdict(hub.read_remote({repo!r}).files)
+answer = dataclasses.asdict(read_remote({repo!r}).files)
 """
 
 
@@ -21,7 +21,7 @@ def fetch_known(described: dict[str, Any]) -> str:
     return f"""
 from spectrum_tui.core.hub import transfer
 transfer.WAITS = (0.05, 0.05, 0.05)
-answer = fetch("", files=hub.HubFiles(**{described!r}))
+answer = fetch("", files=HubFiles(**{described!r}))
 """
 
 
@@ -30,9 +30,9 @@ def test_a_download_is_whole_and_its_progress_true(
 ) -> None:
     script = """
 answer = fetch("org/sharded")
-answer["local"] = hub.find_local("org/sharded")
-answer["cached"] = hub.cached_models()
-remote = hub.read_remote("org/sharded")
+answer["local"] = find_local("org/sharded")
+answer["cached"] = cached_models()
+remote = read_remote("org/sharded")
 answer["bytes"] = [remote.files.nbytes, remote.files.cached_bytes()]
 answer["again"] = fetch("org/sharded")["steps"][-1]
 """
@@ -80,7 +80,7 @@ def test_a_stalled_download_is_cancelled_all_the_same(fake: FakeHub, tmp_path: P
     fake.stalled = "/model.safetensors"
     script = f"""
 import os
-answer = fetch("", cancel_at=0, files=hub.HubFiles(**{described!r}))
+answer = fetch("", cancel_at=0, files=HubFiles(**{described!r}))
 print(json.dumps(answer), flush=True)
 os._exit(0)  # as a worker does: the client's thread still waits
 """
@@ -107,18 +107,18 @@ def test_a_download_survives_failures_and_cuts(
 def test_a_download_without_room_or_without_all_files(fake: FakeHub, tmp_path: Path) -> None:
     script = """
 import shutil, huggingface_hub
-files = hub.read_remote("org/private").files
+files = read_remote("org/private").files
 usage = shutil.disk_usage
 shutil.disk_usage = lambda path: usage("/")._replace(free=1000)
 answer = [fetch("", files=files)]
 shutil.disk_usage = usage
 def full(*args, **options):
     raise OSError(28, "No space left on device")
-download = huggingface_hub.hf_hub_download
+usual = huggingface_hub.hf_hub_download
 huggingface_hub.hf_hub_download = full
 answer.append(fetch("", files=files))
-huggingface_hub.hf_hub_download = download
-hub.HubFiles.missing = lambda files: ["model.safetensors"]
+huggingface_hub.hf_hub_download = usual
+HubFiles.missing = lambda files: ["model.safetensors"]
 answer.append(fetch("", files=files))
 """
     no_room, full, partial = run(fake.url, tmp_path, script)
@@ -138,7 +138,7 @@ def test_a_download_that_the_hub_refuses(fake: FakeHub, tmp_path: Path) -> None:
     fake.failures |= {"HEAD /org/single": [403]}
     script = """
 import dataclasses
-files = hub.read_remote("org/single").files
+files = read_remote("org/single").files
 gated = dataclasses.replace(files, repo_id="org/gated", commit=COMMIT)
 answer = [fetch("", files=files)["message"], fetch("", files=gated)["message"]]
 from huggingface_hub import constants

@@ -11,7 +11,8 @@ from urllib.parse import urljoin
 import pytest
 
 from spectrum_tui.core.errors import HubError
-from spectrum_tui.core.hub import HubFiles, guard
+from spectrum_tui.core.hub import guard
+from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.contents import file_is_blob, is_blob
 from spectrum_tui.core.hub.transfer import MOST_ANEW, _Job, _Watch
 from tests.checkpoints import llama, save

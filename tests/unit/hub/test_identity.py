@@ -14,15 +14,15 @@ from tests.fake_hub import FakeHub
 from tests.unit.hub.scripts import run
 
 KNOWN = """
-remote = hub.read_remote({repo!r})
+remote = read_remote({repo!r})
 answer = [remote.files.commit, remote.checkpoint.fingerprint]
 """
 DOWNLOADED = """
 from pathlib import Path
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
-remote = hub.read_remote({repo!r})
+remote = read_remote({repo!r})
 folder = fetch({repo!r}, files=remote.files)["folder"]
-again = hub.read_remote({repo!r})
+again = read_remote({repo!r})
 answer = [remote.checkpoint.fingerprint, read_checkpoint(Path(folder)).fingerprint]
 answer += [again.checkpoint.fingerprint, folder]
 """

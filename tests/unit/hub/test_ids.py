@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.hub.names import validate
 
 IDS = ("gpt2", "Qwen/Qwen3-0.6B", "a/b_c.d", "x" * 96)
 NO_IDS = (
@@ -17,13 +17,13 @@ NO_IDS = (
 
 @pytest.mark.parametrize("model", IDS)
 def test_an_id_is_accepted(model: str) -> None:
-    hub.validate(model)
+    validate(model)
 
 
 @pytest.mark.parametrize("model", NO_IDS)
 def test_what_is_no_id_is_said_to_be_none(model: str) -> None:
     with pytest.raises(HubError) as caught:
-        hub.validate(model)
+        validate(model)
     error = caught.value
     assert error.field == "model"
     assert error.message.endswith("is neither a folder nor a model id like org/name.")
@@ -44,7 +44,7 @@ def test_the_hubs_own_rule_is_the_same_or_wider() -> None:
 
 def test_an_address_is_answered_with_the_id_in_it() -> None:
     with pytest.raises(HubError) as caught:
-        hub.validate("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main?x=1")
+        validate("https://huggingface.co/Qwen/Qwen3-0.6B/tree/main?x=1")
     assert caught.value.hint == "Give the id alone: Qwen/Qwen3-0.6B."
 
 
@@ -70,5 +70,5 @@ def test_an_address_that_cannot_be_read_is_answered_with_one_that_can(
 
 def test_a_folder_below_the_hubs_address_is_not_taken_for_an_id() -> None:
     with pytest.raises(HubError) as caught:
-        hub.validate("https://huggingface.co/web/org/model")
+        validate("https://huggingface.co/web/org/model")
     assert caught.value.hint.startswith("Below ") and "id alone" not in caught.value.hint

@@ -122,8 +122,8 @@ def test_a_model_is_read_and_fetched_by_a_hub_that_asks_to_wait(
     script = """
 from spectrum_tui.core.hub.patience import Patience
 said = []
-files = hub.read_remote("org/single", patience=Patience((), say=said.append)).files
-hub.download(files, progress=lambda *step: None, cancelled=lambda: False, say=said.append)
+files = read_remote("org/single", patience=Patience((), say=said.append)).files
+download(files, progress=lambda *step: None, cancelled=lambda: False, say=said.append)
 answer = said
 """
     host = fake.url.removeprefix("http://")

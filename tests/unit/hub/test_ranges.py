@@ -17,11 +17,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from spectrum_tui.core.errors import HubError, ModelChangedError
-from spectrum_tui.core.hub import attended, location, outage, read_remote
+from spectrum_tui.core.hub import attended, location, outage
 from spectrum_tui.core.hub.errors import RateLimitedError
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.hub.reader import NoRangesError
+from spectrum_tui.core.hub.remote import read_remote
 from tests.fake_hub import CHUNK, GOOD_TOKEN, FakeHub
 from tests.hostile_answers import (
     Answer,

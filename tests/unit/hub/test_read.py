@@ -17,7 +17,7 @@ from tests.hostile_answers import halved
 from tests.unit.hub.scripts import run, shard_name
 
 DESCRIBE = """
-remote = hub.read_remote({repo!r})
+remote = read_remote({repo!r})
 answer = dict(
     commit=remote.files.commit, nbytes=remote.files.nbytes, files=remote.files.sizes,
     local=remote.files.cached_bytes(),

@@ -17,10 +17,11 @@ import pytest
 from huggingface_hub import constants
 from safetensors.numpy import save_file
 
-from spectrum_tui.core.hub import attended, read_remote, xet
+from spectrum_tui.core.hub import attended, xet
 from spectrum_tui.core.hub.location import RemoteFile, XetFile, remote_files
 from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.remote import read_remote
 from tests.fake_cas import TOKEN, FakeCas
 from tests.fake_hub import GOOD_TOKEN, FakeHub
 from tests.hostile_answers import plain

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.checkpoint.identity import take_as
 from spectrum_tui.core.dataset.kept_examples import read_examples
@@ -30,6 +29,7 @@ from spectrum_tui.core.proof.proof import Proof
 from spectrum_tui.core.proof.rows import KILLED, Job, Outcome, Progress, Row
 from spectrum_tui.core.proof.store import read_proof
 from spectrum_tui.core.results.results import Result
+from spectrum_tui.proving import model_files
 from spectrum_tui.proving.ends import ended
 from spectrum_tui.proving.preparing import Prepared, conditions_of, prepare
 from spectrum_tui.proving.process import RowProcess
@@ -387,7 +387,7 @@ def test_another_commit_with_the_weights_that_were_scored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = checkpoints.save(tmp_path / "m", checkpoints.llama())
-    monkeypatch.setattr(hub, "find_local", lambda name, commit="": (folder, "b" * 40))
+    monkeypatch.setattr(model_files, "find_local", lambda name, commit="": (folder, "b" * 40))
     plain = made.with_parameters(made.result())
     origin = replace(plain.provenance, revision="a" * 40)
     scored = replace(plain, provenance=origin, checkpoint=read_checkpoint(folder).fingerprint)
@@ -399,7 +399,7 @@ def test_another_commit_with_the_weights_that_were_scored(
 
 
 def test_a_model_of_the_hub_is_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "find_local", lambda name: (tmp_path, f"commit of {name}"))
+    monkeypatch.setattr(model_files, "find_local", lambda name: (tmp_path, f"commit of {name}"))
     result = made.with_parameters(made.result())
     usual = asked(tmp_path)
     assert prepare(usual).conditions.revision == result.provenance.revision

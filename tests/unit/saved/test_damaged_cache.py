@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from spectrum_tui.core import hub
 from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.hub.cache import cached_models
 from spectrum_tui.core.model import demo
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.model.kept_plans import KeptModel
@@ -198,4 +198,4 @@ def test_suggestions_survive_what_lies_in_their_folders() -> None:
     (root / "models--a--c" / "snapshots").symlink_to("snapshots")
     (root / "models--\udcff--d").mkdir()
     (root / "models--a--b").touch()
-    assert hub.cached_models() == []
+    assert cached_models() == []

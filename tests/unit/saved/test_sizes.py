@@ -13,10 +13,10 @@ import pytest
 
 from spectrum_tui.app.screens.result_notes import Ties
 from spectrum_tui.cli.main import main
-from spectrum_tui.core import hub
 from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.errors import CheckpointError, HubError, ResultsError
 from spectrum_tui.core.layer_types import layer_type
+from spectrum_tui.core.model import places
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Generation, Result
 from spectrum_tui.core.results.selection import Selection
@@ -36,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "read_remote", asked)
+    monkeypatch.setattr(places, "read_remote", asked)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     return tmp_path / "hub"
@@ -152,7 +152,7 @@ def test_the_hub_is_asked_for_headers_of_a_named_model_alone(
         files = SimpleNamespace(commit="c" * 40, cached_bytes=lambda: 0)
         return SimpleNamespace(checkpoint=read_checkpoint(model), files=files)
 
-    monkeypatch.setattr(hub, "read_remote", remote)
+    monkeypatch.setattr(places, "read_remote", remote)
     result = load_sized(path, "org/elsewhere")
     assert asked == ["org/elsewhere"]
     assert result.scores.numel.tolist() == load_sized(path, str(model)).scores.numel.tolist()

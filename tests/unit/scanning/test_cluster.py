@@ -405,6 +405,8 @@ def test_nodes_read_a_model_of_the_hub_straight_from_there(
         stream_from(folder, hub, tmp_path, monkeypatch)
         nodes = Nodes([ONE, TWO])
         events = scanned(nodes, Path(REPO), monkeypatch, output_dir=str(tmp_path / "out"))
+        with pytest.raises(InputError, match="--cluster and --download are given"):
+            scanned(nodes, Path(REPO), monkeypatch, download=True)
     assert scores_of(events) == one
     assert notes_of(events) == ["The nodes read values over the network as needed."]
     told = [event for event in events if isinstance(event, Fetched)]

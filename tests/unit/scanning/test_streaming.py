@@ -19,14 +19,15 @@ from huggingface_hub import hf_hub_download
 
 from spectrum_tui.app.screens.result_notes import caveats
 from spectrum_tui.core import disk
-from spectrum_tui.core import hub as hub_room
 from spectrum_tui.core.errors import HubError, InputError, OutputError
 from spectrum_tui.core.events import Fetched, LayerDone, ScanEnded, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.transfer import download
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.journal.journal import journal_path, read_entries
+from spectrum_tui.core.model import places
 from spectrum_tui.core.model.inspection import inspect_model
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
@@ -205,7 +206,7 @@ def test_a_download_afterwards_has_the_scores_already(model: Streamed) -> None:
     streamed = model.scan()
     files = inspect_model(REPO).files
     assert files is not None
-    hub_room.download(files, progress=lambda *_: None, cancelled=lambda: False)
+    download(files, progress=lambda *_: None, cancelled=lambda: False)
     local = inspect_model(REPO)
     assert local.summary.is_local
     later = model.scan(local)
@@ -302,7 +303,7 @@ def test_where_the_disk_has_no_room_the_model_is_streamed(
     model: Streamed,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub_room, "free_space", lambda: 2**40 if room else 1000)
+    monkeypatch.setattr(places, "free_space", lambda: 2**40 if room else 1000)
     found = inspect_model(REPO)
     assert streams(Settings(model=REPO, **typed), found) is wanted  # type: ignore[arg-type]
 

@@ -14,8 +14,9 @@ import pytest
 from huggingface_hub import constants
 
 from spectrum_tui.app.loading import ResultSized, post_sized
-from spectrum_tui.core import hub, wire
+from spectrum_tui.core import wire
 from spectrum_tui.core.events import ScanEnded
+from spectrum_tui.core.hub import cache
 from spectrum_tui.core.journal import journal
 from spectrum_tui.core.layer_types import layer_type
 from spectrum_tui.core.model import inspection
@@ -279,7 +280,7 @@ class TestSizes:
     def test_no_model_at_hand(
         self, answers: Answers, ask: Callable[..., None], scores: Path, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr(hub, "cached_models", list)
+        monkeypatch.setattr(cache, "cached_models", list)
         ask("sizes", scores)
         assert answers.until(Sized) == Sized(1, str(scores), "")
 
