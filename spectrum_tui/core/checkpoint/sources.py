@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,8 +86,9 @@ def _filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
 
 
 _LOCAL = LocalFiles()
-_served: dict[str, list[ByteSource]] = {}
+_served: dict[str, tuple[ByteSource, ...]] = {}
 """{file: the sources that serve it, the one that was named last at the end}."""
+_changing = threading.Lock()
 
 
 @contextmanager
@@ -96,17 +98,19 @@ def served(files: Iterable[str], source: ByteSource) -> Iterator[None]:
     One inside another takes its place for as long; in all threads of the process.
     """
     names = tuple(files)
-    for name in names:
-        _served.setdefault(name, []).append(source)
+    with _changing:
+        for name in names:
+            _served[name] = (*_served.get(name, ()), source)
     try:
         yield
     finally:
-        for name in names:
-            left = [other for other in _served[name] if other is not source]
-            if left:
-                _served[name] = left
-            else:
-                del _served[name]
+        with _changing:
+            for name in names:
+                left = tuple(other for other in _served[name] if other is not source)
+                if left:
+                    _served[name] = left  # at once: others look it up without the lock
+                else:
+                    del _served[name]
 
 
 def source_of(tensor: Tensor) -> ByteSource:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from spectrum_tui.core import errors
 from spectrum_tui.core.errors import ScanError
-from spectrum_tui.core.events import LayerStarted, NodesChanged, ScanEvent, ScanNote
+from spectrum_tui.core.events import KEPT, LayerStarted, NodesChanged, ScanEvent, ScanNote
 from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.chunks import Item, Pile
@@ -182,7 +182,7 @@ class ClusterWorkers:
         elif self._said.refusal:
             raise ScanError(
                 f"No node of the cluster can take part. {self._said.refusal}",
-                "Finished scores are kept: the same command goes on from there.",
+                KEPT,
             )
         elif not self._waits:
             self._waits = True

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from spectrum_tui.core.errors import InputError, ScanError
+from spectrum_tui.core.events import KEPT
 from spectrum_tui.core.gc_pause import import_torch
 from spectrum_tui.core.numbers import size
 from spectrum_tui.core.platforms import cores, half_of_memory, known_free, may_have_gpu
@@ -209,7 +210,7 @@ def refuse_if_lost(device: str, exc: Exception) -> None:
             return
         raise ScanError(
             f"{device} has stopped working ({gpus.first_line(lost)}).",
-            "Finished scores are kept: the same command goes on from there.",
+            KEPT,
         ) from None
 
 

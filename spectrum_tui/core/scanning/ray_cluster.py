@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from spectrum_tui.core.errors import InputError, ScanError, SpectrumError, reason_of
+from spectrum_tui.core.events import KEPT
 from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.ray_connection import (
@@ -205,7 +206,7 @@ class RayCluster:
 def _gone(why: str) -> ScanError:
     return ScanError(
         f"The cluster cannot be reached any more ({why}).",
-        "Finished scores are kept: the same command goes on from there.",
+        KEPT,
     )
 
 

@@ -152,7 +152,7 @@ def _as_a_stop(state: _State, cancelled: Callable[[], bool]) -> Iterator[None]:
             state.notes.append(f"{exc} {KEPT}")
         state.gave_up = True
     except HubError as exc:
-        if "are kept" not in exc.hint:
+        if not exc.hint.endswith(KEPT):
             exc.hint = f"{exc.hint} {KEPT}".strip()
         raise
 

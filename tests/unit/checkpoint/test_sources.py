@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 from spectrum_tui.core.checkpoint import sources
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.sources import Pieces, is_here, served, source_of
@@ -26,3 +29,22 @@ def test_the_last_serves_in_whatever_order_they_end() -> None:
     assert source_of(TENSOR) is second
     inner.__exit__(None, None, None)
     assert source_of(TENSOR) is sources._LOCAL and not is_here(TENSOR)
+
+
+def test_threads_that_begin_and_end_at_once_lose_no_source() -> None:
+    before = sys.getswitchinterval()
+
+    def work(_: int) -> int:
+        mine, lost = Named(), 0
+        for _ in range(1000):
+            with served([TENSOR.file, "other"], mine):
+                lost += mine not in sources._served.get(TENSOR.file, ())
+        return lost
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert not sum(threads.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert not sources._served

@@ -64,7 +64,7 @@ def test_an_address_that_cannot_be_read_is_answered_with_one_that_can(
     typed: str, hint: str
 ) -> None:
     with pytest.raises(HubError) as caught:
-        hub.validate(typed)
+        validate(typed)
     assert hint in caught.value.hint
 
 
