@@ -32,7 +32,8 @@ from spectrum_tui.core.results.names import unmatched
 from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import check_rule
-from spectrum_tui.core.scanning.run import match_types, needs_no_values, run_scan
+from spectrum_tui.core.scanning.chosen import match_types
+from spectrum_tui.core.scanning.run import needs_no_values, run_scan
 from spectrum_tui.core.scanning.streaming import named, streams
 from spectrum_tui.core.settings import METRIC, Settings, check_metric
 from spectrum_tui.core.text import safe

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from spectrum_tui.cli.copies import Copy, copy_of
 from spectrum_tui.cli.scan_model import run_scan_command
 from spectrum_tui.cli.scan_plan import run_dry
 from spectrum_tui.core.errors import InputError, SpectrumError
 from spectrum_tui.core.files import slug
 from spectrum_tui.core.model.places import called
-from spectrum_tui.core.scanning.copies import Copy, copy_of
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.stdio.last_resort import INTERRUPTED, report_error
 from spectrum_tui.stdio.streams import put_json, say

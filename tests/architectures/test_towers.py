@@ -14,7 +14,7 @@ from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import load_result
-from spectrum_tui.core.scanning.run import match_types
+from spectrum_tui.core.scanning.chosen import match_types
 from tests.architectures.conftest import TinyModels
 from tests.architectures.layouts import Tensors, rewrite
 from tests.architectures.test_scans import intended, scanned

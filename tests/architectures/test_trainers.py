@@ -25,8 +25,8 @@ from spectrum_tui.core.requests import ModelNames
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.scanning.outcome import Outcome, build_result
 from spectrum_tui.core.scanning.plan import make_plan
-from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.trainers.llama_factory import FreezeSetting, smallest_setting
 from spectrum_tui.core.trainers.reports import report
 from spectrum_tui.core.trainers.trainers import TRAINERS

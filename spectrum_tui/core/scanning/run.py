@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from spectrum_tui import __version__
 from spectrum_tui.core.checkpoint.identity import same_contents
-from spectrum_tui.core.errors import InputError, OutputError, ResultsError, ScanError
+from spectrum_tui.core.errors import OutputError, ResultsError, ScanError
 from spectrum_tui.core.events import (
-    LayerDone,
-    LayerFailed,
-    LayerRescored,
     ScanEnded,
     ScanEvent,
     ScanNote,
-    ScanStarted,
 )
 from spectrum_tui.core.files import (
     OutputFiles,
@@ -34,24 +25,17 @@ from spectrum_tui.core.files import (
 from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.whole_files import remove_leftovers
-from spectrum_tui.core.layer_types import TypeInfo, scanned_by_default
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
-from spectrum_tui.core.naming.layers import Layer
-from spectrum_tui.core.naming.stored import NAMING
-from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import (
-    MetricColumn,
-    Parts,
-    Provenance,
     Result,
-    Scores,
-    int_array,
     read_notes,
 )
 from spectrum_tui.core.saved import library, store
+from spectrum_tui.core.scanning.chosen import choose_layers
 from spectrum_tui.core.scanning.cluster_nodes import ClusterPlan
 from spectrum_tui.core.scanning.cluster_task import Reference
+from spectrum_tui.core.scanning.outcome import Outcome, build_result
 from spectrum_tui.core.scanning.plan import ScanPlan, make_plan
 from spectrum_tui.core.scanning.scan import reads_nothing, scan
 from spectrum_tui.core.scanning.streaming import (
@@ -226,140 +210,3 @@ def _prepared(settings: Settings, inspection: Inspection | None) -> Inspection:
     if inspection.summary.naming:
         return inspection
     return named(inspection, settings) if streaming else with_exact_names(inspection, settings)
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What the events of a scan come to; `device` and `notes` say how it ran, `earlier` how
-    what was scored before was read."""
-
-    done: dict[str, LayerDone] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    device: str = ""
-    notes: tuple[str, ...] = ()
-    earlier: tuple[str, ...] = ()
-    finished: bool = False
-
-    def add(self, event: ScanEvent) -> None:
-        """Take in one event."""
-        match event:
-            case ScanStarted():
-                self.device, self.notes = event.device, event.notes
-                self.earlier = event.earlier
-            case LayerDone():
-                self.done[event.layer] = event
-            case LayerRescored():
-                self.done[event.done.layer] = event.done
-            case LayerFailed():
-                self.failed[event.layer] = event.reason
-            case ScanEnded():
-                self.finished = event.reason == "finished"
-                self.notes += event.notes
-
-    def check(self) -> None:
-        """Raise ScanError where every layer failed: that is no result."""
-        if self.failed and not self.done:
-            layer, reason = next(iter(self.failed.items()))
-            raise ScanError(
-                f"None of {counted(len(self.failed), 'layer')} could be scored; {layer}: "
-                f"{reason.rstrip('.')}.",
-                "Check that the files are the full-precision weights, or download them again.",
-            )
-
-
-def match_types(types: Iterable[TypeInfo], patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return the types that any shell-style pattern matches; every type of matrices without one.
-
-    Of a model with several towers the language model's alone, where there is one. Raises
-    InputError for a pattern that matches nothing.
-    """
-    types = list(types)
-    patterns = list(patterns)
-    if not patterns:
-        chosen = scanned_by_default(types)
-        return tuple(t.name for t in types if t.name in chosen)
-    names = [t.name for t in types]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(
-                f"No layer type matches {pattern!r}.",
-                f"This model has: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}",
-                field="types",
-            )
-    return tuple(name for name in names if any(fnmatchcase(name, p) for p in patterns))
-
-
-def choose_layers(inspection: Inspection, types: tuple[str, ...]) -> list[Layer]:
-    """Return the layers of the chosen types, types in tree order, layers in the model's."""
-    chosen = types or match_types(inspection.summary.types, ())
-    if not chosen:
-        raise InputError(
-            "The model has no type of matrices to scan.", "Name the types to scan.", field="types"
-        )
-    place = {t.name: i for i, t in enumerate(inspection.summary.types)}
-    wanted = [layer for layer in inspection.model.layers if layer.type in set(chosen)]
-    if not wanted:
-        raise InputError(
-            "The model has no layer of the chosen types.", "Choose other types.", field="types"
-        )
-    return sorted(wanted, key=lambda layer: place[layer.type])
-
-
-def build_result(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Result:
-    """Return the result of a scan, finished or not, from the scores and failures so far."""
-    done, failed = outcome.done, outcome.failed
-    layers = [layer for layer in plan.layers if layer.name in done or layer.name in failed]
-    type_names = list(dict.fromkeys(layer.type for layer in layers))
-    place = {name: i for i, name in enumerate(type_names)}
-    scores = Scores(
-        layers=[layer.name for layer in layers],
-        type_names=type_names,
-        type_ids=int_array([place[layer.type] for layer in layers]),
-        rows=int_array([layer.rows for layer in layers]),
-        columns=int_array([layer.columns for layer in layers]),
-        numel=int_array([layer.numel for layer in layers]),
-        parameters=[layer.parameters for layer in layers],
-        metrics={name: _column(name, layers, done) for name in METRICS},
-        problems={i: failed[layer.name] for i, layer in enumerate(layers) if layer.name in failed},
-    )
-    model = inspection.model
-    return Result(
-        scores=scores,
-        embeddings=model.embeddings,
-        provenance=_provenance(inspection, plan, outcome),
-        total_parameters=model.total_parameters,
-        planned=len(plan.layers),
-        skipped=model.skipped,
-        parameters=model.parameters,
-        checkpoint=inspection.checkpoint.fingerprint,
-    )
-
-
-def _column(metric: str, layers: list[Layer], done: dict[str, LayerDone]) -> MetricColumn:
-    """One metric of all layers, NaN where a layer failed."""
-    values = np.full(len(layers), np.nan)
-    parts: Parts = {}
-    for row, layer in enumerate(layers):
-        event = done.get(layer.name)
-        if event is None:
-            continue
-        values[row] = event.metrics[metric]
-        if event.parts:
-            parts[row] = tuple(zip(event.parts, event.part_metrics[metric], strict=True))
-    return MetricColumn(values, parts)
-
-
-def _provenance(inspection: Inspection, plan: ScanPlan, outcome: Outcome) -> Provenance:
-    summary = inspection.summary
-    return Provenance(
-        model=summary.name,
-        revision=summary.revision,
-        architecture=summary.architecture,
-        dtypes="/".join(summary.dtypes),
-        naming=summary.naming or NAMING,
-        device=outcome.device,
-        precision=plan.precision,
-        finished=time.strftime("%Y-%m-%d", time.gmtime()),
-        version=__version__,
-        notes=outcome.notes,
-    )

@@ -19,8 +19,8 @@ from spectrum_tui.core.recipes.spectrum import SpectrumYaml
 from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.results.selection import Selection
+from spectrum_tui.core.scanning.outcome import Outcome, build_result
 from spectrum_tui.core.scanning.plan import make_plan
-from spectrum_tui.core.scanning.run import Outcome, build_result
 from spectrum_tui.core.settings import DEMO_NAME
 from tests import checkpoints, made
 from tests.checkpoints import Tensors, llama, save

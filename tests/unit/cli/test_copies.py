@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spectrum_tui.core.scanning.copies import Copy, copy_of
+from spectrum_tui.cli.copies import Copy, copy_of
 
 
 @pytest.mark.parametrize(
