@@ -17,7 +17,7 @@ from spectrum_tui.core.platforms import no_reading_ahead
 MAX_HEADER = 100_000_000
 """Bytes; the cap of the safetensors library itself."""
 
-FIRST_READ = 2**17
+_HEAD = 2**17
 """Bytes that are fetched of a shard at first: the headers of 500 tensors, and what Linux asks a
 mount for at once."""
 
@@ -52,7 +52,7 @@ def _first_bytes(file: BinaryIO, size: int) -> bytes:
     raw.seek(max(0, size - 1))
     raw.read(1)
     raw.seek(0)
-    return raw.read(FIRST_READ)
+    return raw.read(_HEAD)
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:

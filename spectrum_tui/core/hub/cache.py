@@ -183,7 +183,7 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def remove_leftovers(repo_id: str) -> None:
+def remove_partial_files(repo_id: str) -> None:
     """Delete what killed downloads of `repo_id` left behind: the client never resumes a partial
     file.
 

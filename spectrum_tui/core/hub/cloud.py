@@ -37,7 +37,7 @@ _METADATA = ("169.254.169.254", "metadata.google.internal")
 """Whom a machine in a cloud asks for credentials, the last place where they are looked for."""
 
 _ANSWERED = re.compile(r"status code: (\d{3})\b")
-_PASSING = (408, 425, 429)
+_ASKED_AGAIN = (408, 425, 429)
 _EXPIRED = ("ExpiredToken", "token has expired", "not valid in the specified time frame")
 _ALSO = {
     "s3": (
@@ -51,7 +51,7 @@ _ALSO = {
 CLIENT: dict[str, Any] = {"read_timeout": "20s", "timeout": "600s"}
 """No read takes longer; a request as a whole may, as 4 MiB over a slow line, while bytes come."""
 
-PIECE = 1 << 16
+LEAST_CHUNK = 1 << 16
 """Bytes after which whoever waits for them is told of them."""
 
 RETRIES = 2
@@ -123,7 +123,7 @@ def _modified(meta: Any) -> str:
 
 def _bytes_of(answer: Any, attempt: Attempt) -> bytes:
     data = bytearray()
-    for piece in answer.stream(min_chunk_size=PIECE):
+    for piece in answer.stream(min_chunk_size=LEAST_CHUNK):
         attempt.came(len(piece))
         data += memoryview(piece)
     return bytes(data)
@@ -193,7 +193,7 @@ def _lasting(url: str, exc: BaseException) -> HubError | None:
     elif "incorrectly configured region" in text or "BareRedirect" in text:
         message = f"The bucket of {safe(url)} is in another region."
         hint = "Set AWS_REGION to that of the bucket."
-    elif 400 <= status < 500 and status not in _PASSING:
+    elif 400 <= status < 500 and status not in _ASKED_AGAIN:
         return _refused(url, exc)
     else:
         return None

@@ -42,8 +42,8 @@ MAX_ERROR = 64_000
 """Bytes of an error's or redirect's body that are read; the rest is left where it is."""
 
 LEAST_SECONDS = 30.0
-SLOWEST = 20_000
-"""A request as a whole may take these seconds, and one more for each `SLOWEST` bytes of it."""
+BYTES_A_SECOND = 20_000
+"""A request as a whole may take these seconds, and one more for each so many bytes of it."""
 
 _CHECK_HUB = "Check HF_ENDPOINT, or try again later."
 _PIECE = 1 << 16
@@ -105,7 +105,7 @@ def within(request: Callable[[], T], nbytes: int = 0, patience: float = 0.0) -> 
             answer.set_exception(exc)
 
     threading.Thread(target=run, name="hub-request", daemon=True).start()
-    return answer.result(max(LEAST_SECONDS, patience) + nbytes / SLOWEST)
+    return answer.result(max(LEAST_SECONDS, patience) + nbytes / BYTES_A_SECOND)
 
 
 @cache

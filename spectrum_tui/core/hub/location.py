@@ -111,7 +111,6 @@ class Location:
         self._url = ""
         self._until = 0.0
         self._moves = 0
-        self.resolves = 0
         self.xet: XetFile | None = None
 
     def url(self) -> str:
@@ -152,7 +151,6 @@ class Location:
                 self._url = ""
 
     def _resolved(self) -> str:
-        self.resolves += 1
         url = self.file.url
         for _ in range(MOST_HOPS):
             response = self._ask(url)
@@ -200,7 +198,6 @@ class WebLocation(Location):
     it still is that file."""
 
     def _resolved(self) -> str:
-        self.resolves += 1
         return self.file.url
 
 

@@ -138,10 +138,6 @@ class RangeReader(Reader):
         """End what is under way for reads that nobody waits for."""
         self.xet.close()
 
-    def resolves(self) -> int:
-        """Return how often addresses of files were asked for."""
-        return sum(place.resolves for place in self._places.values())
-
 
 class _Range:
     """One range on its way into a buffer."""

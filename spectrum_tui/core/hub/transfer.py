@@ -8,18 +8,19 @@ resume one across calls.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import HubError
-from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_leftovers
+from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_partial_files
 from spectrum_tui.core.hub.contents import file_is_blob
 from spectrum_tui.core.hub.errors import disk_full, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
@@ -37,11 +38,11 @@ CHUNK = 256 * 1024
 WORKERS = 4
 """Files fetched at once."""
 
-WAITS = (0.5, 2.0, 8.0)
+DOWNLOAD_WAITS = (0.5, 2.0, 8.0)
 """Seconds before each further attempt after a passing failure."""
 
-STALL = 60.0
-STALL_BYTES = 60_000
+TOO_LITTLE_FOR = 60.0
+LEAST_BYTES = 60_000
 """A download that gets fewer bytes than these in as many seconds is given up."""
 
 MOST_ANEW = 4
@@ -74,25 +75,32 @@ def download(
     when the hub asks to wait. Raises DownloadStopped, HubError, or OutputError when the disk has
     no room.
     """
-    remove_leftovers(files.repo_id)
+    remove_partial_files(files.repo_id)
     job = _Job(files, say)
     job.check_space()
-    thread = threading.Thread(target=job.run, name="download", daemon=True)
     meter, watch = _Meter(job.done), _Watch()
-    thread.start()
-    try:
+    with _in_a_thread(job) as thread:
         while thread.is_alive():
             thread.join(_TICK)
             progress(job.done, job.total, meter.speed(job.done))
             if cancelled():
                 raise DownloadStopped
             watch.look(job.moved, waiting=job.patience.waiting)
-    finally:
-        job.stop.set()
-        thread.join(_STOP_WAIT)
     _finish(job)
     progress(job.total, job.total, meter.speed(job.total))
     return files.folder
+
+
+@contextlib.contextmanager
+def _in_a_thread(job: _Job) -> Iterator[threading.Thread]:
+    """Run a job beside the block, and have it stop at its end."""
+    thread = threading.Thread(target=job.run, name="download", daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        job.stop.set()
+        thread.join(_STOP_WAIT)
 
 
 def free_space() -> int | None:
@@ -130,7 +138,7 @@ class _Job:
         self.stop = threading.Event()
         self.error: BaseException | None = None
         self.moved = 0
-        self.patience = Patience(WAITS, say=say, check=self.check)
+        self.patience = Patience(DOWNLOAD_WAITS, say=say, check=self.check)
         self._kept = files.cached_bytes()
         self._fetched: dict[str, int] = {}
         self._all: dict[str, int] = {}
@@ -271,10 +279,10 @@ class _Watch:
     def look(self, moved: int, *, waiting: bool) -> None:
         """Raise HubError when too little has moved for too long; `waiting` is no stall."""
         now = time.monotonic()
-        if waiting or moved - self._seen >= STALL_BYTES:
+        if waiting or moved - self._seen >= LEAST_BYTES:
             self._since, self._seen = now, moved
-        elif now - self._since > STALL:
-            message = f"{host()} has sent almost nothing for {STALL:.0f} s."
+        elif now - self._since > TOO_LITTLE_FOR:
+            message = f"{host()} has sent almost nothing for {TOO_LITTLE_FOR:.0f} s."
             raise HubError(message, "Try again; finished files are kept.", field="model")
 
 

@@ -39,7 +39,7 @@ LEAST = 512 * 2**10
 """Bytes of a range below which plain ones are better: whole chunks of 64 KiB come, on average one
 more than is read, and compression saves 13 %."""
 
-PIECE = 4 * 2**20
+LONGEST_STREAM = 4 * 2**20
 """Bytes of a stream at the most. Eight at a time of this length take 70 MB more than plain ranges,
 one of 1 GiB takes 2 GB."""
 
@@ -123,8 +123,8 @@ class XetStore:
         """Yield the bytes from `start` to `end` of a file of `size` bytes; raises XetError, and
         RateLimitedError where the hub gives no token for now."""
         try:
-            for first in range(start, end, PIECE):
-                yield from self._streamed(file, size, first, min(first + PIECE, end))
+            for first in range(start, end, LONGEST_STREAM):
+                yield from self._streamed(file, size, first, min(first + LONGEST_STREAM, end))
         except (GeneratorExit, XetError, RateLimitedError):
             raise
         except BaseException as exc:  # a panic in Rust is no Exception

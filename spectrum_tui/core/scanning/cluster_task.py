@@ -41,8 +41,8 @@ from spectrum_tui.core.settings import Settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """How a node finds the model, and knows it for the same: its `folder` on the driver's machine
-    ("" where it is not there), its id on the hub and commit ("" for a plain folder), and the
-    options that its names depend on."""
+    ("" where it is not there), its id on the hub and commit, or its address ("" for a plain
+    folder), and the options that its names depend on."""
 
     folder: str = ""
     model: str = ""
@@ -71,7 +71,7 @@ class Answer:
 
     A node that can take no order at all says why in `refused`, one whose files are being written to
     in `changed` (`errors.to_dict`). `on_cpu` did not fit into the node's GPU; `streamed` where the
-    values came from the hub in ranges, of which it `fetched` so many bytes."""
+    values came over the network, of which it `fetched` so many bytes."""
 
     scores: tuple[tuple[Entry, KeptSpectrum | None], ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,8 @@
-"""What a scan does, settled before it begins: layers, devices, how many at once, how exact."""
+"""What a scan does: layers, devices, how many at once, how exact.
+
+All is settled before it begins, but which library computes on the CPU: that follows from what the
+journal leaves to do.
+"""
 
 from __future__ import annotations
 

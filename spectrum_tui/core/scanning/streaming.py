@@ -30,7 +30,7 @@ from spectrum_tui.core.scanning.scratch import Scratch
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
 
-SHARE = 8
+POOL_SHARE = 1 / 8
 """The pool of what is fetched ahead takes this part of the free memory at most."""
 
 NO_RANGES = (
@@ -195,7 +195,7 @@ def _in_ranges(reader: Reader, order: Order) -> Iterator[Reading]:
 def _slots() -> int:
     """Return how many segments the pool of what is fetched ahead holds."""
     free = known_free()
-    pool = POOL if free is None else min(POOL, free // SHARE)
+    pool = POOL if free is None else min(POOL, int(POOL_SHARE * free))
     return max(2, pool // SEGMENT)
 
 

@@ -14,7 +14,7 @@ from spectrum_tui.core.hub.cache import (
     cached_models,
     find_local,
     remember_revision,
-    remove_leftovers,
+    remove_partial_files,
     repo_folder,
 )
 from tests.fake_hub import oid
@@ -118,7 +118,7 @@ def test_leftovers_of_killed_downloads_are_removed(cache: Path) -> None:
     (blobs / "new.1234abcd.incomplete").write_text("x")
     locks.mkdir(parents=True)
     with FileLock(locks / "held.lock"):
-        remove_leftovers("org/x")
+        remove_partial_files("org/x")
     names = {path.name for path in blobs.iterdir()}
     assert names == {"held.1234abcd.incomplete", "new.1234abcd.incomplete", "whole"}
-    remove_leftovers("org/nothing-here")
+    remove_partial_files("org/nothing-here")

@@ -20,7 +20,7 @@ def fetch_known(described: dict[str, Any]) -> str:
     """A script that downloads files which were described before, with short waits."""
     return f"""
 from spectrum_tui.core.hub import transfer
-transfer.WAITS = (0.05, 0.05, 0.05)
+transfer.DOWNLOAD_WAITS = (0.05, 0.05, 0.05)
 answer = fetch("", files=HubFiles(**{described!r}))
 """
 

@@ -46,8 +46,8 @@ from spectrum_tui.cli.main import main
 from spectrum_tui.core.hub import guard, transfer
 
 huggingface_hub.file_download.time = types.SimpleNamespace(sleep=lambda s: None, time=time.time)
-guard.SLOWEST = 10**9
-transfer.STALL, transfer.WAITS = 2.0, (0.01, 0.01)
+guard.BYTES_A_SECOND = 10**9
+transfer.TOO_LITTLE_FOR, transfer.DOWNLOAD_WAITS = 2.0, (0.01, 0.01)
 
 def megabytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
