@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -72,6 +71,15 @@ def read_cloud(url: str, patience: Patience | None = None) -> WebModel:
     return Folder(f"{url.rstrip('/')}/", partial(_part, asked.check)).read()
 
 
+class StoreError(Exception):
+    """A failure of the client: the `host` that it asked, and the `status` of the answer, 0 without
+    one."""
+
+    def __init__(self, url: str, exc: Exception) -> None:
+        super().__init__(str(exc))
+        self.host, self.status = host_of(url), _status(exc)
+
+
 class CloudReader(Reader):
     """The values of files in a bucket."""
 
@@ -89,7 +97,7 @@ class CloudReader(Reader):
             except _obstore().exceptions.GenericError as exc:  # after attempts of its own
                 if (error := _lasting(known.url, exc)) is not None:
                     raise error from None
-                self.outage.wait(_told(known.url, exc), waits)
+                self.outage.wait(StoreError(known.url, exc), waits)
                 continue
             buffer[:] = data
             self.came(len(buffer))
@@ -210,15 +218,7 @@ def _unreached(url: str, exc: Exception) -> HubError:
     """Return the error for a store that did not answer, or that could not even be asked."""
     text = str(exc)
     asked = "RetryError" in text or "HttpError" in text
-    return lost(_told(url, exc)) if asked else _unusable(url)
-
-
-def _told(url: str, exc: Exception) -> Exception:
-    """Return a failure of the client as `lost` reads it: with whom it asked, and the answer."""
-    vars(exc)["host"] = host_of(url)
-    if status := _status(exc):
-        vars(exc)["response"] = SimpleNamespace(status_code=status)
-    return exc
+    return lost(StoreError(url, exc)) if asked else _unusable(url)
 
 
 def _unusable(url: str) -> HubError:

@@ -81,13 +81,24 @@ def _translated(exc: BaseException, repo_id: str, revision: str) -> SpectrumErro
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Return whether the same request may well succeed in a second: a server error, a cut
-    connection."""
+    """Return whether the same request may well succeed in a second, for which a person waits: after
+    a server error or a cut connection, but not of a host that is not reached at all."""
     names = [_names(link) for link in chain(exc)]
     if any(_status(link) in PASSING for link in chain(exc)):
         return True
     passing = {*_CUT, "ReadTimeout", "WriteTimeout"}
     return any(passing & each for each in names) or _is_short_file(exc)
+
+
+def may_pass_later(exc: BaseException) -> bool:
+    """Return whether the same request may well succeed later, for which a scan waits: after all of
+    that, and as soon as a network is there again that is away."""
+    names = _names(exc)
+    if "LocalProtocolError" in names or "UnsupportedProtocol" in names:
+        return False
+    if isinstance(exc, RuntimeError) and "closed" in str(exc):
+        return True  # the client, by the hub's library after an error elsewhere: there is a new one
+    return bool(_status(exc) in PASSING or names & {"TransportError", "TimeoutError"})
 
 
 def is_refused(exc: BaseException) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -14,6 +16,18 @@ MOST_HOPS = 5
 
 TIMEOUT = 20.0
 """Seconds without a byte after which a connection is given up."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts that are this machine, where no encryption is needed."""
+
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+def range_in(headers: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return the first and the last byte of the range that an answer names, and the size of the
+    whole file; (-1, -1, -1) where it names none."""
+    given = _RANGE.fullmatch(headers.get("content-range", ""))
+    return (int(given[1]), int(given[2]), int(given[3])) if given else (-1, -1, -1)
 
 
 def request(method: str, url: str) -> Any:

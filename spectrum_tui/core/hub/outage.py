@@ -130,7 +130,7 @@ def lost(exc: Exception) -> HubError:
     if fault := client_fault(chain(exc)):
         return fault
     where = _host_of(exc)
-    status = getattr(getattr(exc, "response", None), "status_code", 0)
+    status = getattr(exc, "status", 0) or getattr(getattr(exc, "response", None), "status_code", 0)
     if status:
         message = f"{where} reports an error of its own (HTTP {status})."
     elif is_cut(exc):

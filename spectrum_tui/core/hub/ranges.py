@@ -8,7 +8,6 @@ be.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +17,22 @@ from urllib.parse import urlsplit
 
 from spectrum_tui.core.errors import HubError, SpectrumError
 from spectrum_tui.core.hub.attended import Attempt, Pace, StalledError, attended, attended_pieces
-from spectrum_tui.core.hub.errors import PASSING, RateLimitedError, not_a_hub, refuses, translate
+from spectrum_tui.core.hub.errors import (
+    PASSING,
+    RateLimitedError,
+    may_pass_later,
+    not_a_hub,
+    refuses,
+    translate,
+)
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
-from spectrum_tui.core.hub.http import TIMEOUT, headers_for, next_address, raise_for_status
+from spectrum_tui.core.hub.http import (
+    TIMEOUT,
+    headers_for,
+    next_address,
+    raise_for_status,
+    range_in,
+)
 from spectrum_tui.core.hub.location import Location, RemoteFile, WebLocation, changed_there
 from spectrum_tui.core.hub.outage import given_up, lost
 from spectrum_tui.core.hub.reader import NoRangesError, Reader
@@ -30,7 +42,6 @@ from spectrum_tui.core.text import safe
 MOST_ANEW = 4
 """How often a file that comes without ranges is begun: who cuts each answer never ends."""
 
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _GONE = (404, 410)
 _ERROR_SHOWN = 200
 
@@ -103,7 +114,7 @@ class RangeReader(Reader):
                 if isinstance(exc, _ExpiredError) and left and not expired:
                     expired = True
                     continue
-                if not _may_pass(exc):
+                if not may_pass_later(exc):
                     raise lost(exc) from None
                 if not left:
                     raise given_up(lost(exc)) from None
@@ -174,7 +185,7 @@ class _Range:
         """Wait where the failure may pass; raise what it means otherwise."""
         if "certificate" in str(exc).lower():
             raise lost(exc) from None
-        if not _may_pass(exc):
+        if not may_pass_later(exc):
             file = self._place.file
             raise (translate(exc, file.repo, file.commit) if file.on_hub else lost(exc)) from None
         self._reader.outage.wait(exc, wait)
@@ -262,13 +273,13 @@ class _Range:
     def _check(self, url: str, response: Any, first: int, last: int) -> None:
         """Raise for a range other than the one that was asked for, or of another file."""
         file = self._place.file
-        given = _RANGE.fullmatch(response.headers.get("content-range", ""))
+        *given, size = range_in(response.headers)
         length = response.headers.get("content-length", str(last + 1 - first))
-        if given is None or length != str(last + 1 - first):
+        if size < 0 or length != str(last + 1 - first):
             raise _odd(file, url, "does not give the range that it was asked for")
-        if (int(given[1]), int(given[2])) != (first, last):
+        if given != [first, last]:
             raise _odd(file, url, "gives another range than it was asked for")
-        if int(given[3]) != file.size:
+        if size != file.size:
             raise changed_there(file)
         _check_mark(file, response)
 
@@ -314,15 +325,3 @@ def _client() -> Any:
     from huggingface_hub import get_session
 
     return get_session()
-
-
-def _may_pass(exc: Exception) -> bool:
-    """Return whether the same request may well succeed later: a server error, a cut connection, a
-    network that is away."""
-    names = {cls.__name__ for cls in type(exc).__mro__}
-    if "LocalProtocolError" in names or "UnsupportedProtocol" in names:
-        return False
-    if isinstance(exc, RuntimeError) and "closed" in str(exc):
-        return True  # the client, by the hub's library after an error elsewhere: there is a new one
-    status = getattr(getattr(exc, "response", None), "status_code", 0)
-    return bool(status in PASSING or names & {"TransportError", "TimeoutError"})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from spectrum_tui.core.hub.errors import (
     translate,
 )
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_commit, is_hex_id, within
+from spectrum_tui.core.hub.http import range_in
 from spectrum_tui.core.hub.names import validate
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.json_text import WRONG_SHAPE
@@ -59,7 +59,6 @@ SMALL_JSON = 1_000_000
 WORKERS = 8
 """Headers read at once."""
 
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _DAMAGED = "The model is damaged on the hub itself: use another revision or repository."
 _ODD = (*WRONG_SHAPE, AssertionError)
 """What the client raises for JSON of another shape than a hub's."""
@@ -280,12 +279,12 @@ class _Reader:
     def _checked_range(self, name: str, headers: Mapping[str, str], start: int) -> int:
         """Return how many bytes a part has; raise HubError for one that begins elsewhere, or is of
         a file of another size."""
-        given = _RANGE.fullmatch(headers.get("content-range", ""))
-        if given is None or int(given[1]) != start:
+        first, last, size = range_in(headers)
+        if first != start:
             raise not_a_hub()
-        if self.sizes[name] is not None and int(given[3]) != self.sizes[name]:
+        if self.sizes[name] is not None and size != self.sizes[name]:
             raise not_the_file(name)
-        return int(given[2]) + 1 - start
+        return last + 1 - start
 
 
 def _timeout() -> float:

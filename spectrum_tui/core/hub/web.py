@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,11 +25,13 @@ from spectrum_tui.core.hub.attended import Attempt, attended
 from spectrum_tui.core.hub.errors import PASSING, CutShortError
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_hub
 from spectrum_tui.core.hub.http import (
+    LOOPBACK,
     MOST_HOPS,
     TIMEOUT,
     headers_for,
     next_address,
     raise_for_status,
+    range_in,
 )
 from spectrum_tui.core.hub.location import RemoteFile, changed_there
 from spectrum_tui.core.hub.names import hush_client
@@ -46,8 +47,6 @@ SAMPLES = 64
 SAMPLE = 8192
 """Bytes of each, around the end of a tensor."""
 
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NEEDED = "It must hold config.json, and model.safetensors or model.safetensors.index.json."
 
 
@@ -123,7 +122,7 @@ def check_address(url: str) -> SplitResult:
 
 def _checked(url: str) -> str:
     parts = check_address(url)
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise HubError(
             f"{safe(parts.hostname or 'The address')} is given without encryption.",
             "Give an address that begins with https://.",
@@ -279,11 +278,8 @@ def _read(url: str, start: int, end: int, response: Any, attempt: Attempt) -> Pa
     headers = response.headers
     if response.status_code == 416 and start == 0:  # an empty file
         return Part(b"", 0, headers.get("etag", ""), headers.get("last-modified", ""))
-    given = _RANGE.fullmatch(headers.get("content-range", ""))
-    if response.status_code != 206 or given is None:
-        raise _refused(url, response)
-    first, last, size = map(int, given.groups())
-    if (first, last) != (start, min(end, size) - 1):
+    first, last, size = range_in(headers)
+    if response.status_code != 206 or (first, last) != (start, min(end, size) - 1):
         raise _refused(url, response)
     data = bytearray()
     for piece in response.iter_raw():

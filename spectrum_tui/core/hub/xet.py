@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.hub.errors import RateLimitedError
-from spectrum_tui.core.hub.http import raise_for_status, request
+from spectrum_tui.core.hub.http import LOOPBACK, raise_for_status, request
 from spectrum_tui.core.hub.location import XetFile
 from spectrum_tui.core.text import safe
 
@@ -65,8 +65,6 @@ CONFIG = {
 not heed Retry-After, so that few are made."""
 
 _LEFT = "hf_xet is not used any more, plain ranges take its place"
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class XetError(Exception):
@@ -229,7 +227,7 @@ def _is_safe(address: str) -> bool:
     parts, hub = urlsplit(address), urlsplit(constants.ENDPOINT)
     if not (_is_word(address) and parts.hostname):
         return False
-    here = hub.scheme == "http" and hub.hostname in _LOOPBACK and parts.hostname in _LOOPBACK
+    here = hub.scheme == "http" and hub.hostname in LOOPBACK and parts.hostname in LOOPBACK
     return parts.scheme == "https" or (parts.scheme == "http" and here)
 
 
