@@ -313,29 +313,44 @@ def test_both_ways_at_once_are_refused(model: Streamed) -> None:
         streams(Settings(model=REPO, stream=True, download=True), inspect_model(REPO))
 
 
-SMALL = {"SEGMENT": 1500, "POOL": 3000}
-"""A pool of two slots, of which a matrix of the model needs several."""
+@pytest.fixture
+def slots_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The slots of each pool that was made."""
+    made: list[int] = []
+    real = read_ahead.ReadAhead
+
+    def recorded(*arguments: Any, slots: int) -> Any:
+        made.append(slots)
+        return real(*arguments, slots=slots)
+
+    monkeypatch.setattr(streaming, "ReadAhead", recorded)
+    return made
 
 
+@pytest.fixture
+def small(slots_made: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A pool of two slots, of which a matrix of the model needs several."""
+    monkeypatch.setattr(streaming, "SEGMENT", 1500)
+    monkeypatch.setattr(streaming, "POOL", 3000)
+    yield
+    assert set(slots_made) == {2}
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 @pytest.mark.parametrize("workers", [1, 2, 5, 8])
-def test_a_pool_of_two_slots_suffices(
-    workers: int, precision: str, model: Streamed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_of_two_slots_suffices(workers: int, precision: str, model: Streamed) -> None:
     """Exact scores of square matrices read a second time; fast ones are settled afterwards."""
-    for name, value in SMALL.items():
-        monkeypatch.setattr(streaming, name, value)
     wanted = scores(model.local(precision=precision))
     found = model.scan(precision=precision, batch_size=workers, since=1e12)
     assert scores(found) == wanted
     assert end(found).failed == 0
 
 
+@pytest.mark.usefixtures("small")
 def test_matrices_that_are_put_back_are_read_again(
     model: Streamed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in SMALL.items():
-        monkeypatch.setattr(streaming, name, value)
     wanted = scores(model.local())
     real, failed = svd.singular_values, set[int]()
 
@@ -520,16 +535,12 @@ def test_after_a_stop_nothing_more_is_fetched(
 
 @pytest.mark.parametrize(("free", "slots"), [(2**40, 32), (2**28, 8), (2**20, 2), (None, 32)])
 def test_the_pool_is_a_share_of_the_free_memory(
-    free: int | None, slots: int, model: Streamed, monkeypatch: pytest.MonkeyPatch
+    free: int | None,
+    slots: int,
+    model: Streamed,
+    slots_made: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[int] = []
-    real = read_ahead.ReadAhead
-
-    def recorded(*arguments: Any, slots: int) -> Any:
-        made.append(slots)
-        return real(*arguments, slots=slots)
-
     monkeypatch.setattr(streaming, "known_free", lambda: free)
-    monkeypatch.setattr(streaming, "ReadAhead", recorded)
     model.scan(types=("self_attn.k_proj",))
-    assert set(made) == {slots}
+    assert set(slots_made) == {slots}
