@@ -67,7 +67,11 @@ class OutOfReachError(CheckpointError):
     """A file that may be as good as before, on a mount or a disk that is gone; `passes` is whether
     waiting for it may help."""
 
-    passes = False
+    def __init__(
+        self, message: str, hint: str = "", *, field: str = "", passes: bool = False
+    ) -> None:
+        super().__init__(message, hint, field=field)
+        self.passes = passes
 
 
 class HubError(SpectrumError):

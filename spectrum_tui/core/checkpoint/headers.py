@@ -31,7 +31,7 @@ from spectrum_tui.core.checkpoint.identity import (
     same_contents,
     sampled_as,
 )
-from spectrum_tui.core.checkpoint.mounts import are_fetched
+from spectrum_tui.core.checkpoint.mounts import are_on_demand
 from spectrum_tui.core.checkpoint.samples import AT_ONCE, SMALL, Contents
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
@@ -101,7 +101,7 @@ class Checkpoint:
     of an earlier scan are only reused under the same one, or under one that `identity` has too.
     `has_config` is False where there is no config.json, `indexed` where files are taken for
     shards by their names alone, `has_adapter` is set where an adapter's configuration lies beside
-    the weights.
+    the weights, `on_demand` where a mount fetches what is read of the files (`mounts`).
     """
 
     folder: Path
@@ -113,6 +113,7 @@ class Checkpoint:
     has_config: bool = True
     indexed: bool = True
     has_adapter: bool = False
+    on_demand: bool = False
 
     @classmethod
     def unread(
@@ -195,8 +196,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def _read_checkpoint(folder: Path) -> Checkpoint:
     checkpoint = _unread(folder)
     paths = [folder / name for name in checkpoint.shards]
-    fetched = _are_fetched(paths)
-    read = each(partial(_read, fetched=fetched), paths, AT_ONCE) if fetched else map(_read, paths)
+    on_demand = checkpoint.on_demand
+    work = partial(_read, on_demand=on_demand)
+    read = each(work, paths, AT_ONCE) if on_demand else map(work, paths)
     by_system, headers = hashlib.sha256(), []
     for path, (header, blob) in zip(paths, read, strict=True):
         assert header.state is not None
@@ -209,13 +211,13 @@ def _read_checkpoint(folder: Path) -> Checkpoint:
     return checkpoint.known_as(_identity(checkpoint, headers, by_system.hexdigest()))
 
 
-def _are_fetched(paths: Iterable[Path]) -> bool:
-    """Return whether any of these files is to be fetched; one that cannot be looked at is not."""
+def _on_demand(paths: Iterable[Path]) -> bool:
+    """Return whether any of these files is read on demand; one that cannot be looked at is not."""
     devices = set()
     for path in paths:
         with suppress(OSError):
             devices.add(path.stat().st_dev)
-    return are_fetched(devices)
+    return are_on_demand(devices)
 
 
 def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str) -> Identity:
@@ -228,8 +230,8 @@ def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str)
         contents.append(_contents(folder / name, header, header.state))
     ids = published_ids(folder, states)
     sampled = files = ""
-    if not (ids and are_fetched(state.device for state in states.values())):
-        sampled, files = sampled_as(contents, checkpoint.said)
+    if not (ids and checkpoint.on_demand):
+        sampled, files = sampled_as(contents, checkpoint.said, on_demand=checkpoint.on_demand)
     return Identity(
         published=checkpoint.fingerprint_of(ids, headers) if ids else "",
         sampled=sampled,
@@ -269,7 +271,8 @@ def _unread(folder: Path) -> Checkpoint:
     config, shards = read_config(folder), shard_names(folder)
     known = (SINGLE_FILE, INDEX_FILE, ADAPTER_FILE)
     beside = [name for name in known if (folder / name).is_file()]
-    return Checkpoint.unread(folder, config, shards, beside)
+    unread = Checkpoint.unread(folder, config, shards, beside)
+    return replace(unread, on_demand=_on_demand(folder / name for name in shards))
 
 
 def _ambiguous(twin: Tensor, shard: str, where: str) -> CheckpointError:
@@ -300,9 +303,9 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def _read(path: Path, *, fetched: bool = False) -> tuple[Header, bytes]:
+def _read(path: Path, *, on_demand: bool = False) -> tuple[Header, bytes]:
     """Return the header of one shard, also as it is stored."""
-    state, blob = read_head(path, fetched=fetched)
+    state, blob = read_head(path, on_demand=on_demand)
     tensors = parse_header(blob, str(path), state.size, state)
     return Header(tensors=tensors, digest=hashlib.sha256(blob).hexdigest(), state=state), blob
 

@@ -22,11 +22,11 @@ _HEAD = 2**17
 mount for at once."""
 
 
-def read_head(path: Path, *, fetched: bool = False) -> tuple[FileState, bytes]:
+def read_head(path: Path, *, on_demand: bool = False) -> tuple[FileState, bytes]:
     """Return a shard's state and its header.
 
-    With `fetched`, the file is on a mount that fetches what is read, and may fetch more than that:
-    hf-mount goes on with 8 MiB where the first read of an opened file is not at its end.
+    With `on_demand`, the file is on a mount that fetches what is read, and may fetch more than
+    that: hf-mount goes on with 8 MiB where the first read of an opened file is not at its end.
 
     Raises ModelChangedError for a file that is written to meanwhile, CheckpointError for any other
     that is none.
@@ -36,7 +36,7 @@ def read_head(path: Path, *, fetched: bool = False) -> tuple[FileState, bytes]:
         with open_regular(path) as file:
             state = FileState.of(os.fstat(file.fileno()))
             device = state.device
-            first = _first_bytes(file, state.size) if fetched else file.read(8)
+            first = _first_bytes(file, state.size) if on_demand else file.read(8)
             end = 8 + header_length(first[:8], path.name, state.size)
             head = first[:end] + file.read(max(0, end - len(first)))
             if FileState.of(os.fstat(file.fileno())) != state:

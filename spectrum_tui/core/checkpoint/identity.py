@@ -15,10 +15,10 @@ ends of every tensor and of every expert in a fused one, and 4 MiB apart within 
 samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
 the same, byte for byte.
 
-Of a mount that fetches over a network what is read (`mounts.are_fetched`), hf-mount's for one, the
-files are known by header, size, time of the contents and `samples.GLIMPSES` samples, as a folder on
-the web is: the others take an hour there, and fetch the whole model. Its inodes and times of change
-are new each time that it is mounted. Where the hub's ids are known, nothing is sampled.
+Of a mount that fetches what is read over a network (`mounts.are_on_demand`), hf-mount's for one,
+the files are known by header, size, time of the contents and `samples.GLIMPSES` samples, as a
+folder on the web is: the others take an hour there, and fetch the whole model. Its inodes and times
+of change are new each time that it is mounted. Where the hub's ids are known, nothing is sampled.
 
 What cannot be told, therefore: a change of a file that leaves header and size as they are, and lies
 between all samples. A training changes its tensors nearly everywhere; values that are put by hand
@@ -42,7 +42,6 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.checkpoint.file_state import FileState
-from spectrum_tui.core.checkpoint.mounts import are_fetched
 from spectrum_tui.core.checkpoint.samples import Contents, glimpsed_ids, sampled_ids
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import OutputError
@@ -187,15 +186,16 @@ def _downloaded(folder: Path, name: str, state: FileState) -> str:
 # -- samples -----------------------------------------------------------------------------------
 
 
-def sampled_as(shards: Sequence[Contents], said: str) -> tuple[str, str]:
+def sampled_as(shards: Sequence[Contents], said: str, *, on_demand: bool) -> tuple[str, str]:
     """Return the fingerprint by samples, where the config decides what is `said`; and what stands
-    for the files, where `remember` is to keep it. Raises as `sampled_ids`."""
+    for the files, where `remember` is to keep it. Few samples are read `on_demand`. Raises as
+    `sampled_ids`."""
     files = _files(shards, said)
     known = _read(files, _FILES)
     if known:
         return known, ""
     start, began = time.monotonic(), time.time()
-    ids = glimpsed_ids if are_fetched(shard.state.device for shard in shards) else sampled_ids
+    ids = glimpsed_ids if on_demand else sampled_ids
     found = fingerprint_of(ids(shards), (shard.header for shard in shards), said)
     changes = (max(shard.state.mtime_ns, shard.state.ctime_ns) for shard in shards)
     settled = max(changes, default=0) / 1e9 < began - _SETTLED

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint
-from spectrum_tui.core.checkpoint.mounts import are_fetched
 from spectrum_tui.core.errors import CheckpointError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
@@ -121,7 +120,7 @@ def describe(
         skipped=model.skipped,
         name=name or typed,
         notes=(*beside_weights(checkpoint, origin), *filter(None, (quantisation.banner,))),
-        mounted=are_fetched(state.device for state in checkpoint.states.values()),
+        mounted=checkpoint.on_demand,
     )
     return Inspection(
         summary=with_earlier(summary, scored, measured(model.layers)),

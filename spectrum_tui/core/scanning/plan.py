@@ -33,9 +33,9 @@ class ScanPlan:
     """The layers to score in the order of the results, and how: see `make_plan`.
 
     `batch_size` is for each of the `devices`; `files` are those that the layers lie in, as they
-    were when they were inspected. Scores older than `since` are computed again, and stay in the
-    journal until then. `cpu` is what `svd` calls the library that computes on a CPU. On a `cluster`
-    its nodes have the devices.
+    were when they were inspected, `on_demand` where a mount fetches what is read of them. Scores
+    older than `since` are computed again, and stay in the journal until then. `cpu` is what `svd`
+    calls the library that computes on a CPU. On a `cluster` its nodes have the devices.
     """
 
     layers: tuple[Layer, ...]
@@ -46,6 +46,7 @@ class ScanPlan:
     since: float = 0.0
     precision: str = EXACT
     files: Mapping[str, FileState] = field(default_factory=dict)
+    on_demand: bool = False
     cluster: ClusterPlan | None = None
     cpu: str = CPU
 
@@ -86,6 +87,7 @@ def make_plan(
         since=since,
         precision=FAST if fast else EXACT,
         files=checkpoint.states,
+        on_demand=checkpoint.on_demand,
         cluster=cluster,
     )
 

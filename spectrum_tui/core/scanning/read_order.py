@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from spectrum_tui.core.checkpoint.file_state import FileState
-from spectrum_tui.core.checkpoint.mounts import are_fetched
 from spectrum_tui.core.events import ScanEvent
 from spectrum_tui.core.naming.extents import extents_of
 from spectrum_tui.core.scanning.layers import LayerWork
@@ -41,14 +39,12 @@ def costliest_first(works: Iterable[LayerWork]) -> Order:
     return tuple((work, index) for work in ordered for index in work.missing)
 
 
-def forward(order: Order, files: Mapping[str, FileState]) -> Order:
-    """Return the matrices as they lie in their files, where these are fetched over a network.
+def forward(order: Order) -> Order:
+    """Return the matrices as they lie in their files, for such as are read on demand.
 
     hf-mount fetches ahead of each read and keeps 10 GB: a model larger than that is fetched 1.7
     times where the costliest matrices come first, and 1.15 times in this order.
     """
-    if not are_fetched(state.device for state in files.values()):
-        return order
     return tuple(sorted(order, key=lambda task: _place(*task)))
 
 

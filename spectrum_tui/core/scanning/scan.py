@@ -260,7 +260,8 @@ def _run(
         )
         yield from _worked(nodes, state, cancelled)
         return
-    order = forward(costliest_first(todo), plan.files)
+    order = costliest_first(todo)
+    order = forward(order) if plan.on_demand else order
     with reading_ahead(state.reader, order) as reading:
         threads = Workers(
             reading,

@@ -18,7 +18,7 @@ from spectrum_tui.core.checkpoint import heads, mounts, samples
 from spectrum_tui.core.checkpoint.file_state import check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.identity import remember
-from spectrum_tui.core.checkpoint.mounts import are_fetched, out_of_reach
+from spectrum_tui.core.checkpoint.mounts import are_on_demand, out_of_reach
 from spectrum_tui.core.checkpoint.samples import BLOCK, GLIMPSES
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError, OutOfReachError
 from tests.checkpoints import llama, save, save_in_hub_cache
@@ -164,7 +164,7 @@ broken
 
 
 @pytest.mark.parametrize(
-    ("minor", "mount", "fetched", "network"),
+    ("minor", "mount", "on_demand", "network"),
     [
         (55, ("fuse", "hf-mount"), True, True),
         (56, ("fuse.sshfs", "me@host:/x"), True, True),
@@ -178,7 +178,7 @@ broken
 def test_mounts_are_told_by_type_and_source(
     minor: int,
     mount: tuple[str, str],
-    fetched: bool,
+    on_demand: bool,
     network: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -188,7 +188,7 @@ def test_mounts_are_told_by_type_and_source(
     monkeypatch.setattr(platforms, "Path", lambda path: table)
     device = os.makedev(0, minor)
     assert platforms.mount_of(device) == mount
-    assert are_fetched([os.makedev(254, 0), device]) is fetched
+    assert are_on_demand([os.makedev(254, 0), device]) is on_demand
     error = out_of_reach(Path("x"), OSError(errno.EIO, "Input/output error"), device)
     assert (error is not None) is network
 

@@ -159,8 +159,7 @@ def test_a_file_that_must_be_asked_for_again_is_not_too_short() -> None:
 def test_one_line_tells_of_an_absence_and_one_of_its_end() -> None:
     said: list[str] = []
     away = Absence(threading.Event(), said.append)
-    error = OutOfReachError("It is away.")
-    error.passes = True
+    error = OutOfReachError("It is away.", passes=True)
     away.over()
     for _ in range(3):
         away.wait(error)
@@ -176,8 +175,7 @@ def test_a_short_absence_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(absence, "TOLD_AFTER", 100.0)
     said: list[str] = []
     away = Absence(threading.Event(), said.append)
-    error = OutOfReachError("It is away.")
-    error.passes = True
+    error = OutOfReachError("It is away.", passes=True)
     away.wait(error)
     away.over()
     assert not said
