@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core import wire
-from spectrum_tui.core.events import LayerDone, LayerFailed, LayerStarted, ScanEnded, ScanStarted
+from spectrum_tui.core.events import (
+    LayerDone,
+    LayerFailed,
+    LayerStarted,
+    ScanEnded,
+    ScanNote,
+    ScanStarted,
+)
 from spectrum_tui.core.files import slug_of_name
 from spectrum_tui.core.layer_types import Group, TypeInfo
 from spectrum_tui.core.proof.store import is_proof
@@ -147,8 +154,10 @@ class FakeWorker:
         else:
             self.end("stopped")
 
-    def end(self, reason: Any) -> None:
+    def end(self, reason: Any, said: str = "") -> None:
         self.send(ScanEnded(reason, len(self.scores), 0))
+        if said:
+            self.send(ScanNote(said))
         if self.scores:
             path = (
                 self.folder / "model_snr_results" / f"snr_results_{slug_of_name(self.model)}.json"
@@ -159,8 +168,8 @@ class FakeWorker:
 
     def obey(self, line: str) -> None:
         """`progress DONE TOTAL`, `notice TEXT`, `downloaded`, `refuse TEXT`, `changed TEXT`,
-        `work N`, `layer N`, `bad N`, `finish`, `junk`, `die SIGNAL`, `exit CODE`; N is the number
-        of a layer."""
+        `work N`, `layer N`, `bad N`, `finish [TEXT]`, `junk`, `die SIGNAL`, `exit CODE`; N is the
+        number of a layer."""
         match line.split():
             case ["progress", done, total]:
                 self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
@@ -200,8 +209,8 @@ class FakeWorker:
                         layer=name, type=kind, shape=shape, reason="contains NaN", cost=10.0
                     )
                 )
-            case ["finish"]:
-                self.end("finished")
+            case ["finish", *said]:
+                self.end("finished", " ".join(said))
             case ["junk"]:
                 list(map(self.write, JUNK))
             case ["die", number]:

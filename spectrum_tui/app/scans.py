@@ -167,6 +167,8 @@ class ScanningApp(BaseApp):
     def _result_ready(self, ready: ResultReady) -> None:
         self.runner.suggest(self.settings)
         wanted, path = self._session.arrived(ready), Path(ready.path)
+        for text in self.runner.progress.snapshot().of_files:
+            self.notify(text, severity="warning", timeout=FAILURE_SECONDS, markup=False)
         if not ready.complete:
             self._ended("stopped", path=path)
         else:

@@ -73,11 +73,13 @@ class InWork:
 
 @dataclass(slots=True, kw_only=True)
 class Snapshot:
-    """The state at one moment; the containers are copies."""
+    """The state at one moment; the containers are copies. `of_files` are what was said of the score
+    files, after the end of the scan."""
 
     phase: Phase = "idle"
     reason: str = ""
     notes: tuple[str, ...] = ()
+    of_files: tuple[str, ...] = ()
     nodes: str = ""
     device: str = ""
     batch_size: int = 0
@@ -192,7 +194,11 @@ class ScanProgress:
                 case Fetched():
                     self._state.fetched = event
                 case ScanNote():
-                    self._state.notes += (event.text,)
+                    state = self._state
+                    if state.phase in LIVE:
+                        state.notes += (event.text,)
+                    else:
+                        state.of_files += (event.text,)
                 case NodesChanged():
                     state = self._state
                     state.device, state.batch_size = event.device, event.batch_size

@@ -288,6 +288,17 @@ async def test_a_model_that_is_added_when_nothing_is_scanned_begins(
         assert states(app) == ["stopped", "running"]
 
 
+async def test_what_is_said_of_score_files_stays_beside_the_results(
+    app: SpectrumApp, control: DirectControl
+) -> None:
+    """The scan screen, which shows notes, is gone by then."""
+    async with app.run_test(size=SIZE) as pilot:
+        await to_scan(pilot, app)
+        control.tell(*ALL, "finish snr_results_good.json[/] is replaced.")
+        await until(pilot, lambda: at(app, ResultsScreen))
+        assert ": snr_results_good.json[/] is replaced." in toasts(app)
+
+
 @pytest.mark.parametrize("added", [True, False])
 async def test_results_wait_for_who_adds_a_model(
     app: SpectrumApp, control: DirectControl, added: bool

@@ -321,8 +321,11 @@ def _refused(url: str, response: Any) -> HubError:
             "Check the address and any proxy in between, or download the folder and give its path.",
             field="model",
         )
+    refused = response.status_code in (401, 403)
     return HubError(
         f"{host} does not give the model (HTTP {response.status_code}).",
-        "Check the address, and whether it needs a login.",
+        "Such folders are read without a login: download this one and give its path."
+        if refused
+        else "Check the address.",
         field="model",
     )

@@ -305,7 +305,7 @@ QUICK = Patience((0.01, 0.01))
         (CONFIG, plain(b"a" * 9, 206, Content_Range="bytes 0-7/8"), "does not give the range"),
         (CONFIG, plain(b"", 503), "localhost reports an error of its own"),
         (CONFIG, plain(b"", 503, Retry_After="86400"), "localhost refuses further requests"),
-        (CONFIG, plain(b"", 401), "whether it needs a login"),
+        (CONFIG, plain(b"", 401), "without a login: download this one and give its path"),
     ],
 )  # fmt: skip
 def test_answers_that_are_of_no_use_are_said_as_they_are(
