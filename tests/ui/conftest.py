@@ -18,8 +18,9 @@ __all__ = ["styles_are_parsed_once"]
 
 @pytest.fixture(autouse=True)
 def keys_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take keys as soon as what the app changed by itself is drawn."""
+    """Take keys as soon as the app has changed something by itself, also before it is drawn."""
     monkeypatch.setattr(unasked, "SECONDS", 0.0)
+    monkeypatch.setattr(unasked, "DRAWN_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from spectrum_tui.core.text import safe
 
 _ID = re.compile(r"(?:\b[\w.-]{1,96}\b/)?\b[\w.-]{1,96}\b", re.ASCII)
 _ADDRESS = re.compile(r"https?://")
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.ASCII | re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
 _BUCKETS = {
     "s3": "s3",
     "s3a": "s3",
