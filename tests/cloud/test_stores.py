@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ pytest.importorskip("obstore")
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError
 from spectrum_tui.core.events import ScanEnded
 from spectrum_tui.core.hub import cloud, outage
+from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.model.inspection import Inspection, inspect_model
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -252,3 +255,19 @@ def test_google_s_file_that_is_none(
     with pytest.raises(HubError, match="are not usable") as caught:
         bucket.inspect()
     assert "gcloud auth application-default login" in caught.value.hint
+
+
+def test_a_stop_ends_the_look_at_a_silent_store(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(cloud, "_asked", lambda *_: over.wait(20))
+
+    def stop() -> None:
+        raise outage.GivenUpError("stopped")
+
+    before = time.monotonic()
+    with pytest.raises(outage.GivenUpError, match="stopped"):
+        inspect_model(bucket.url, patience=Patience(check=stop))
+    over.set()
+    assert time.monotonic() - before < 5

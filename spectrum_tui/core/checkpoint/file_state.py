@@ -14,6 +14,13 @@ from spectrum_tui.core.checkpoint.mounts import out_of_reach
 from spectrum_tui.core.errors import ModelChangedError, OutOfReachError, SpectrumError, reason_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HEX_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_hex_id(text: str) -> bool:
+    """Return whether `text` can be a file's id: the hex digits of a git blob's SHA-1 or of a
+    SHA-256."""
+    return _HEX_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectrum_tui.core.checkpoint.file_state import FileState
+from spectrum_tui.core.checkpoint.file_state import FileState, is_hex_id
 from spectrum_tui.core.checkpoint.samples import Contents, glimpsed_ids, sampled_ids
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import OutputError
@@ -53,7 +53,6 @@ SLOW = 0.2
 _SETTLED = 2.0
 """Seconds since the last change after which another one has another time, on any file system."""
 
-_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 2", "files 2"
 _HOPS = 4
@@ -149,7 +148,7 @@ def _blob(path: Path, state: FileState) -> str:
     with suppress(OSError):
         linked = _last_change(FileState.of(path.lstat()))
         blob = next((place for place in _links(path) if place.parent.name == "blobs"), None)
-        if blob and _ID.fullmatch(blob.name) and _last_change(state) - 1 <= linked:
+        if blob and is_hex_id(blob.name) and _last_change(state) - 1 <= linked:
             return blob.name
     return ""
 
@@ -178,7 +177,7 @@ def _downloaded(folder: Path, name: str, state: FileState) -> str:
     with suppress(OSError, ValueError):
         _, one, noted, *_ = read_regular(path, _NOTED).decode().split("\n")
         since = float(noted)
-        if _ID.fullmatch(one) and math.isfinite(since) and _last_change(state) - 1 <= since:
+        if is_hex_id(one) and math.isfinite(since) and _last_change(state) - 1 <= since:
             return one
     return ""
 

@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from spectrum_tui.core.checkpoint.file_state import is_hex_id
 from spectrum_tui.core.errors import HubError
 from spectrum_tui.core.hub.errors import (
     PASSING,
@@ -47,7 +48,6 @@ BYTES_A_SECOND = 20_000
 
 _CHECK_HUB = "Check HF_ENDPOINT, or try again later."
 _PIECE = 1 << 16
-_HEX_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -77,12 +77,6 @@ def bounded(bounds: Bounds) -> Iterator[None]:
         yield
     finally:
         _bounds.reset(before)
-
-
-def is_hex_id(text: str) -> bool:
-    """Return whether `text` can be a file's id: the hex digits of a git blob's SHA-1 or of a
-    SHA-256."""
-    return _HEX_ID.fullmatch(text) is not None
 
 
 def is_commit(text: str) -> bool:

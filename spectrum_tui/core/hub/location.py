@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from spectrum_tui.core.checkpoint.file_state import is_hex_id
 from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.hub.cache import HubFiles
 from spectrum_tui.core.hub.errors import not_a_hub
-from spectrum_tui.core.hub.guard import Bounds, bounded, is_hex_id, is_hub, within
+from spectrum_tui.core.hub.guard import Bounds, bounded, is_hub, within
 from spectrum_tui.core.hub.http import MOST_HOPS, next_address, raise_for_status, request
 
 LIFE = 50 * 60.0

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from spectrum_tui.core.checkpoint import headers as ck
+from spectrum_tui.core.checkpoint.file_state import is_hex_id
 from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
@@ -34,7 +35,7 @@ from spectrum_tui.core.hub.errors import (
     not_the_file,
     translate,
 )
-from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_commit, is_hex_id, within
+from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client, is_commit, within
 from spectrum_tui.core.hub.http import range_in
 from spectrum_tui.core.hub.names import validate
 from spectrum_tui.core.hub.patience import Patience
