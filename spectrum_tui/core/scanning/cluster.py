@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from spectrum_tui.core import errors
 from spectrum_tui.core.errors import ScanError
 from spectrum_tui.core.events import KEPT, Fetched, LayerStarted, NodesChanged, ScanEvent, ScanNote
-from spectrum_tui.core.journal.journal import Journal
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import (
@@ -35,6 +34,7 @@ from spectrum_tui.core.scanning.cluster_nodes import (
 from spectrum_tui.core.scanning.cluster_task import Answer, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 from spectrum_tui.core.scanning.layers import LayerWork, held_bytes, memory_need
+from spectrum_tui.core.scanning.workers import Keeper
 from spectrum_tui.core.scoring.metrics import FAILED
 
 _TRIES = 3
@@ -101,7 +101,7 @@ class ClusterWorkers:
     def __init__(
         self,
         layers: Sequence[LayerWork],
-        journal: Journal,
+        journal: Keeper,
         *,
         cluster: Cluster,
         plan: ClusterPlan,
