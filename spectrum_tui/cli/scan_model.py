@@ -59,7 +59,7 @@ def _scan(settings: Settings, signals: TerminalSignals, put_data: Callable[[obje
     scan = _Scan(signals)
     result = scan.run(replace(settings, types=types), inspection)
     if scan.interrupted or scan.stopped:
-        return _interrupted(scan.progress.snapshot(), fresh=bool(settings.since))
+        return _interrupted(scan.snapshot(), fresh=bool(settings.since))
     if result is None:
         return 1
     from spectrum_tui.cli.scan_files import write_files  # 30 ms, which no score waits for
@@ -134,6 +134,7 @@ class _Scan:
         self.progress = ScanProgress()
         self.interrupted = False
         self.stopped = False
+        self._kept = 0
         self._told = False
         self._begun = False
         self._waited = False
@@ -163,6 +164,10 @@ class _Scan:
             self._line.clear()
             signal.signal(signal.SIGINT, before)
         return results[0] if results else None
+
+    def snapshot(self) -> Snapshot:
+        """Return the state at the end; `done` are the layers whose scores are kept."""
+        return replace(self.progress.snapshot(), done=self._kept)
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.interrupted:
@@ -209,6 +214,7 @@ class _Scan:
                     say("every layer was scored already; --fresh scores them again")
                 self._say_each(event.notes)
                 self.stopped = event.reason == "stopped"
+                self._kept = event.done
 
     def _tell_way(self) -> None:
         """Say before the first matrix how a model is read that is not on this machine."""

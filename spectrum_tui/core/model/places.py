@@ -53,7 +53,7 @@ class Place:
     after. All three raise CheckpointError or HubError for what was typed wrongly. `source` is where
     values are read from without a download, in words. `reader` reads
     the values of a model that is not on this machine. `looked_at_again` says that not every change
-    of its files is seen while they are read: another look, after a scan, must find the same.
+    of its files is seen while they are read: scores are kept once another look finds the same.
     """
 
     holds: Callable[[str], bool]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +61,12 @@ class Outcome:
             case ScanEnded():
                 self.finished = event.reason == "finished"
                 self.notes += event.notes
+
+    def leave_out(self, matrices: Set[str], plan: ScanPlan) -> None:
+        """Forget the scores of layers with one of these matrices."""
+        for layer in plan.layers if matrices else ():
+            if not matrices.isdisjoint(layer.matrix_names):
+                self.done.pop(layer.name, None)
 
     def check(self) -> None:
         """Raise ScanError where every layer failed: that is no result."""

@@ -22,7 +22,6 @@ from spectrum_tui.core.files import (
     check_writable,
     output_folder,
 )
-from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.whole_files import remove_leftovers
 from spectrum_tui.core.model.inspection import Inspection, inspect_model, with_exact_names
@@ -39,10 +38,10 @@ from spectrum_tui.core.scanning.outcome import Outcome, build_result
 from spectrum_tui.core.scanning.plan import ScanPlan, make_plan
 from spectrum_tui.core.scanning.scan import reads_nothing, scan
 from spectrum_tui.core.scanning.streaming import (
-    check_at_end,
     named,
     streamed,
     streams,
+    watched,
     whole_files_folder,
 )
 from spectrum_tui.core.settings import METRICS, Settings, check_metric
@@ -116,11 +115,12 @@ def _scanned(
     """Yield the events of a scan, and return what they come to; raises ScanError as
     `Outcome.check` does."""
     outcome = Outcome(notes=plan.notes)
-    for event in scan(plan, reader, cancelled=cancelled):
+    watch = watched(inspection, cancelled)
+    for event in scan(plan, reader, watch=watch, cancelled=cancelled):
         outcome.add(event)
-        if isinstance(event, ScanEnded) and outcome.finished:
-            outcome.finished = _has_stayed(inspection, cancelled)
-            yield event if outcome.finished else replace(event, reason="stopped")
+        if isinstance(event, ScanEnded) and watch is not None:
+            outcome.leave_out(watch.lost, plan)
+            yield replace(event, done=len(outcome.done))
         else:
             yield event
     outcome.check()
@@ -146,15 +146,6 @@ def _saved(result: Result, output: Path, *, finished: bool) -> Iterator[ScanEven
         _supersede_stopped(result, files)
     yield from map(ScanNote, notes)
     yield ResultReady(str(files.scores), finished)
-
-
-def _has_stayed(inspection: Inspection, cancelled: Callable[[], bool]) -> bool:
-    """Return whether the model is known to be what it was; False where it is cancelled before."""
-    try:
-        check_at_end(inspection, cancelled)
-    except GivenUpError:
-        return False
-    return True
 
 
 def _cluster(settings: Settings, inspection: Inspection) -> ClusterPlan | None:

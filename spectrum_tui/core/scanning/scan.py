@@ -1,7 +1,7 @@
 """The scan: a generator of events that scores a model's layers, several at a time.
 
-Knows nothing of who listens. Every score is in the journal before its event is yielded; a score
-that the journal already has is not computed again.
+Knows nothing of who listens. Every score is in the journal before its event is yielded, but for
+what `watch` holds back; a score that the journal already has is not computed again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ from spectrum_tui.core.scanning.precision import undecided_in_groups
 from spectrum_tui.core.scanning.read_order import costliest_first, forward
 from spectrum_tui.core.scanning.speed import usual_shape, worker_rate
 from spectrum_tui.core.scanning.streaming import reading_ahead
-from spectrum_tui.core.scanning.workers import Workers
+from spectrum_tui.core.scanning.watch import Watch
+from spectrum_tui.core.scanning.workers import Keeper, Workers
 from spectrum_tui.core.scoring.svd import EXACT, FAST, TORCH_ON_CPU
 
 FOLLOWS = "its scores are shown as they come, and layers that it leaves are scored here"
@@ -78,21 +79,24 @@ def scan(
     plan: ScanPlan,
     reader: Reader | None = None,
     *,
+    watch: Watch | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[ScanEvent]:
     """Score the planned layers; yields ScanStarted, then each layer's events, then ScanEnded.
 
-    `reader` reads the files that are not on this machine.
+    `reader` reads the files that are not on this machine, `watch` looks at them again: it holds
+    scores back until then.
 
     A layer of several matrices reports each as MatrixDone before its own LayerDone. After
     `cancelled()` turns true, matrices in work are finished and nothing new is begun.
     While another scan of this model runs, its scores are yielded as they come, without a
     LayerStarted and with 0 seconds; what it leaves when it ends is scored then.
     Raises OutputError when the journal cannot be written, ModelChangedError when a file is not
-    what was inspected, so that nothing of it is written down; everything before is kept.
+    what was inspected, so that nothing of it is written down; everything before is kept, but what
+    the watch holds back.
     """
     done = failed = 0
-    state = _State(reader=reader)
+    state = _State(reader=reader, watch=watch)
     with (
         ScanLock(plan.journal) as lock,
         cluster.opened(plan.cluster) as state.cluster,
@@ -104,6 +108,8 @@ def scan(
             yield event
     with _as_a_stop(state, cancelled):
         yield from unchanged(plan.files, cancelled)
+    if watch is not None and watch.note:
+        state.notes.append(watch.note)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
@@ -111,12 +117,13 @@ def scan(
 @dataclass
 class _State:
     """What of a scan is in no event: notes for its end, whether it was cancelled while another
-    one was at work, what reads values that are not on this machine, and the connection to a
-    cluster."""
+    one was at work, what reads values that are not on this machine and looks at them again, and the
+    connection to a cluster."""
 
     notes: list[str] = field(default_factory=list)
     gave_up: bool = False
     reader: Reader | None = None
+    watch: Watch | None = None
     cluster: Cluster | None = None
 
 
@@ -138,10 +145,21 @@ def _events(
         yield from _follow(plan, works, lock, state, cancelled)
         if state.gave_up:
             return
-    with Journal(plan.journal) as journal, _as_a_stop(state, cancelled):
-        yield from _run(plan, works, journal, plan.precision, state, cancelled)
+    with _as_a_stop(state, cancelled), _keeper(plan, state.watch) as keeper:
+        yield from _run(plan, works, keeper, plan.precision, state, cancelled)
         if plan.precision == FAST:
-            yield from _settle_order(plan, works, journal, state, cancelled)
+            yield from _settle_order(plan, works, keeper, state, cancelled)
+
+
+@contextmanager
+def _keeper(plan: ScanPlan, watch: Watch | None) -> Iterator[Keeper]:
+    """Provide what takes the scores: the journal, or what holds them back before it."""
+    with Journal(plan.journal) as journal:
+        if watch is None:
+            yield journal
+            return
+        with watch.over(journal) as held:
+            yield held
 
 
 @contextmanager
@@ -155,7 +173,9 @@ def _as_a_stop(state: _State, cancelled: Callable[[], bool]) -> Iterator[None]:
             state.notes.append(f"{exc} {KEPT}")
         state.gave_up = True
     except HubError as exc:
-        if not exc.hint.endswith(KEPT):
+        if state.watch is not None and state.watch.note:
+            exc.hint = f"{exc.hint} {state.watch.note}".strip()
+        elif not exc.hint.endswith(KEPT):
             exc.hint = f"{exc.hint} {KEPT}".strip()
         raise
 
@@ -250,7 +270,7 @@ def _known(plan: ScanPlan) -> dict[str, Entry]:
 def _run(
     plan: ScanPlan,
     works: Sequence[LayerWork],
-    journal: Journal,
+    journal: Keeper,
     precision: str,
     state: _State,
     cancelled: Callable[[], bool],
@@ -283,7 +303,10 @@ def _worked(
 ) -> Iterator[ScanEvent]:
     """Run workers to their end; what went otherwise than planned is added to the notes."""
     try:
-        yield from workers.run(cancelled)
+        for event in workers.run(cancelled):
+            yield event
+            if state.watch is not None:
+                state.watch.look_if_due()
     finally:
         workers.close()  # what is in work reads on
     state.notes += workers.notes
@@ -292,7 +315,7 @@ def _worked(
 def _settle_order(
     plan: ScanPlan,
     works: Sequence[LayerWork],
-    journal: Journal,
+    journal: Keeper,
     state: _State,
     cancelled: Callable[[], bool],
 ) -> Iterator[LayerRescored]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from spectrum_tui.core.checkpoint.sources import served
-from spectrum_tui.core.errors import HubError, InputError, ModelChangedError
+from spectrum_tui.core.errors import InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
@@ -27,6 +27,7 @@ from spectrum_tui.core.scanning.read_ahead import POOL, SEGMENT, ReadAhead
 from spectrum_tui.core.scanning.read_order import Events, Order, Reading, file_by_file
 from spectrum_tui.core.scanning.read_plan import ReadPlan
 from spectrum_tui.core.scanning.scratch import Scratch
+from spectrum_tui.core.scanning.watch import Watch
 from spectrum_tui.core.settings import Settings
 from spectrum_tui.core.text import safe
 
@@ -50,26 +51,24 @@ WINDOW = 10
 """Reports over which the speed is taken."""
 
 
-def check_at_end(inspection: Inspection, cancelled: Callable[[], bool]) -> None:
-    """Look at the files again where not every change of them is seen while they are read.
-
-    Raises ModelChangedError for others, HubError where files without marks cannot be looked at, and
-    of its kind GivenUpError where it is cancelled meanwhile.
-    """
-    model = inspection.summary.model
+def watched(inspection: Inspection, cancelled: Callable[[], bool]) -> Watch | None:
+    """Return what looks at the files again while they are read, where not every change of them is
+    seen by reading; None for other places."""
     if not inspection.place.looked_at_again:
-        return
-    patience = Patience(check=partial(_check, cancelled))
-    try:
-        now = inspection.place.look(model, inspection.summary.revision, patience)
-    except HubError:
-        if any(file.is_unmarked for file in inspection.web.values()):
-            raise
-        return  # each range had its mark
+        return None
+    marked = not any(file.is_unmarked for file in inspection.web.values())
+    return Watch(partial(_look_again, inspection), cancelled, marked=marked)
+
+
+def _look_again(inspection: Inspection, check: Callable[[], None]) -> None:
+    """Raise ModelChangedError for other files than were inspected, HubError where none can be
+    looked at, and what `check` raises meanwhile."""
+    summary = inspection.summary
+    now = inspection.place.look(summary.model, summary.revision, Patience(check=check))
     if now.checkpoint.identity != inspection.checkpoint.identity:
         raise ModelChangedError(
-            f"The files at {model} have changed during the scan.",
-            "Scan again with --fresh: the scores so far may mix old and new files.",
+            f"The files at {summary.model} have changed during the scan.",
+            "Scan again: scores that may mix old and new files are not kept.",
             field="model",
         )
 

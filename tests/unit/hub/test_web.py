@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
-from spectrum_tui.core.events import LayerDone, ScanEnded
+from spectrum_tui.core.events import LayerDone
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.location import MOST_MOVES, RemoteFile, WebLocation
 from spectrum_tui.core.hub.patience import Patience
@@ -30,7 +30,7 @@ from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
 from tests.hostile_answers import Answer, halved, packed_part, plain, silence
 from tests.hostile_answers import part_drip as drip
-from tests.streamed import scores
+from tests.streamed import end, resumed, scores
 from tests.unit.hub.clock import Clock
 
 REPO = "org/on-the-web"
@@ -357,7 +357,7 @@ def test_a_stop_ends_the_look_at_the_end(
     marks: tuple[str, ...], address: str, online: FakeHub, tmp_path: Path
 ) -> None:
     """A silent server holds it up for 20 s, three times. Files without marks are not known to be
-    the same then, which is not the whole result."""
+    the same then: no score of them is kept."""
     online.web_marks = marks
     found = inspect_model(address)
     stopped = threading.Event()
@@ -369,10 +369,14 @@ def test_a_stop_ends_the_look_at_the_end(
     online.hostile[CONFIG] = silent
     out, before = str(tmp_path / "out"), time.monotonic()
     settings = Settings(model=address, device="cpu", output_dir=out)
-    *_, ended, ready = run_scan(settings, found, cancelled=stopped.is_set)
+    events = list(run_scan(settings, found, cancelled=stopped.is_set))
     assert time.monotonic() - before < 10 and stopped.is_set()
-    assert isinstance(ended, ScanEnded) and isinstance(ready, ResultReady)
-    assert ready.complete == (ended.reason == "finished") == bool(marks)
+    how = end(events)
+    assert (how.reason == "finished") == isinstance(events[-1], ResultReady) == bool(marks)
+    assert (how.done > 0) == bool(marks)
+    assert any("not kept" in note for note in how.notes) != bool(marks)
+    del online.hostile[CONFIG]
+    assert bool(resumed(list(run_scan(settings)))) == bool(marks)
 
 
 def test_a_small_model_is_known_by_what_came_with_its_headers(
