@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from spectrum_tui.core import errors
 from spectrum_tui.core.errors import ScanError
-from spectrum_tui.core.events import KEPT, LayerStarted, NodesChanged, ScanEvent, ScanNote
+from spectrum_tui.core.events import KEPT, Fetched, LayerStarted, NodesChanged, ScanEvent, ScanNote
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import (
@@ -120,6 +120,7 @@ class ClusterWorkers:
         self._lost_by: defaultdict[str, set[str]] = defaultdict(set)
         self._said = _Said()
         self._traffic = Traffic()
+        self._waiting: dict[str, str] = {}
         self._looked = self._stopped = 0.0
         self._seen = self._waits = False
 
@@ -143,8 +144,16 @@ class ClusterWorkers:
                     yield from self._take(self._started.pop(handle), answer)
             else:
                 time.sleep(0.2)
-        if self._traffic.nbytes:
-            yield self._traffic.told()
+        yield from self._told()
+
+    def _told(self) -> Iterator[Fetched]:
+        """Tell of the network: it is waited for where nobody that has something in work gets on."""
+        at_work = {one.member.node.id for one in self._started.values()}
+        waited = next(iter(self._waiting.values()), "")
+        if at_work - self._waiting.keys():
+            waited = ""
+        if self._traffic.nbytes or waited:
+            yield self._traffic.told(waited)
 
     def _has_waited(self) -> bool:
         """Return whether a stopped scan has waited long enough for what is in work."""
@@ -168,8 +177,7 @@ class ClusterWorkers:
         if time.monotonic() - self._looked < _LOOK and self._looked:
             return
         self._looked = time.monotonic()
-        if self._traffic.nbytes:
-            yield self._traffic.told()
+        yield from self._told()
         nodes = self._cluster.nodes()
         yield from self._without_answer({node.id for node in nodes})
         found = {one.node.id: one for one in members(self._plan, nodes)}
@@ -260,6 +268,16 @@ class ClusterWorkers:
         else:
             member.lost.clear()
             yield from self._scored(started, answer)
+            self._note_wait(started, answer)
+
+    def _note_wait(self, started: _Started, answer: Answer) -> None:
+        """Note whether a node waits for the network, and give out again what it has left."""
+        node = started.member.node.id
+        self._waiting.pop(node, None)
+        if answer.waits:
+            self._waiting[node] = answer.waits
+            done = {entry.layer for entry, _ in answer.scores} | answer.failed.keys()
+            self._pile.put_back([item for item in started.items if item.name not in done])
 
     def _scored(self, started: _Started, answer: Answer) -> Iterator[ScanEvent]:
         for entry, spectrum in answer.scores:
@@ -270,7 +288,7 @@ class ClusterWorkers:
             yield from work.add(index, entry.metrics, entry.seconds, error=entry.error)
         for name, reason in answer.failed.items():
             yield from self._failed(name, reason)
-        if not answer.failed:
+        if not answer.failed and not answer.waits:
             cost = sum(item.cost for item in started.items)
             started.member.seconds_per_cost = answer.seconds / cost
         self._said.on_cpu |= answer.on_cpu
@@ -312,6 +330,7 @@ class ClusterWorkers:
     def _without(self, member: Member, why: str) -> Iterator[ScanEvent]:
         """Give a node nothing more."""
         self._out.add(member.node.id)
+        self._waiting.pop(member.node.id, None)
         self._members.pop(member.node.id, None)
         self._looked = 0.0
         self._said.refusal = f"{member.node.host} takes no part: {why}"

@@ -188,14 +188,14 @@ class Traffic:
         self.nbytes += nbytes
         self._came.append((time.monotonic(), nbytes))
 
-    def told(self) -> Fetched:
-        """Return what has come so far, and how fast it does; of how much nobody knows, for some
-        nodes may have files of their own."""
+    def told(self, waited: str) -> Fetched:
+        """Return what has come so far, and how fast it does, or why it is waited for; of how much
+        nobody knows, for some nodes may have files of their own."""
         now = time.monotonic()
         while self._came and now - self._came[0][0] > _WINDOW:
             self._came.popleft()
         seconds = min(_WINDOW, max(now - self._begun, 1.0))
-        return Fetched(self.nbytes, 0, sum(nbytes for _, nbytes in self._came) / seconds)
+        return Fetched(self.nbytes, 0, sum(nbytes for _, nbytes in self._came) / seconds, waited)
 
 
 def load(member: Member) -> float:

@@ -19,7 +19,8 @@ from spectrum_tui import __version__
 from spectrum_tui.core import errors
 from spectrum_tui.core.checkpoint.identity import NOT_KNOWN, Identity, agree
 from spectrum_tui.core.errors import ModelChangedError, ScanError, SpectrumError
-from spectrum_tui.core.events import LayerFailed
+from spectrum_tui.core.events import Fetched, LayerFailed
+from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.reader import Reader
 from spectrum_tui.core.hub.whole_files import WholeFiles, remove_leftovers
 from spectrum_tui.core.journal.journal import Entry
@@ -36,6 +37,9 @@ from spectrum_tui.core.scanning.streaming import (
 )
 from spectrum_tui.core.scanning.workers import Workers
 from spectrum_tui.core.settings import Settings
+
+_WAITS_FOR = 5.0
+"""Seconds for which an order waits for the network before its node says so: it ends in part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,8 @@ class Answer:
 
     A node that can take no order at all says why in `refused`, one whose files are being written to
     in `changed` (`errors.to_dict`). `on_cpu` did not fit into the node's GPU; `streamed` where the
-    values came over the network, of which it `fetched` so many bytes."""
+    values came over the network, of which it `fetched` so many bytes. One of which nothing could be
+    read for a while is answered in part, and says in `waits` why, as a sentence."""
 
     scores: tuple[tuple[Entry, KeptSpectrum | None], ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -79,6 +84,7 @@ class Answer:
     on_cpu: frozenset[str] = frozenset()
     streamed: bool = False
     fetched: int = 0
+    waits: str = ""
     refused: Mapping[str, str] | None = None
     changed: Mapping[str, str] | None = None
 
@@ -134,11 +140,7 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
             workers=in_work,
             helpers=max(0, order.threads - in_work),
         )
-        try:
-            events = list(workers.run(lambda: False))
-        finally:
-            workers.close()
-    failed = {one.layer: one.reason for one in events if isinstance(one, LayerFailed)}
+        failed, waits = _worked(workers, model.reader)
     return Answer(
         scores=tuple(kept.scores),
         failed=failed,
@@ -146,7 +148,30 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
         on_cpu=workers.on_cpu,
         streamed=model.reader is not None,
         fetched=_fetched(model) - before,
+        waits=waits,
     )
+
+
+def _worked(workers: Workers, reader: Reader | None) -> tuple[dict[str, str], str]:
+    """Score everything; returns why matrices have no score, and why the network was waited for so
+    long that the rest was left."""
+    failed: dict[str, str] = {}
+    waits, since = "", 0.0
+    try:
+        for event in workers.run(lambda: False):
+            if isinstance(event, LayerFailed):
+                failed[event.layer] = event.reason
+            elif isinstance(event, Fetched) and reader is not None and not waits:
+                since = (since or time.monotonic()) if event.waited else 0.0
+                if since and time.monotonic() - since >= _WAITS_FOR:
+                    waits = event.waited
+                    reader.outage.fail(GivenUpError(waits))
+    except GivenUpError:
+        if not waits:
+            raise
+    finally:
+        workers.close()
+    return failed, waits
 
 
 def _fetched(model: _Model) -> int:

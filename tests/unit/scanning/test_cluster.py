@@ -30,11 +30,12 @@ from spectrum_tui.core.events import (
     ScanNote,
     ScanStarted,
 )
+from spectrum_tui.core.hub import outage
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.option_values import parse_cluster
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.results.results import read_notes
-from spectrum_tui.core.scanning import cluster, cluster_nodes
+from spectrum_tui.core.scanning import cluster, cluster_nodes, cluster_task
 from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
@@ -577,3 +578,45 @@ def test_without_ray_a_line_says_how_to_install_it(
         "spectrum-tui: --cluster needs Ray, which is not installed. "
         "pip install 'spectrum-tui[cluster]'"
     )
+
+
+def test_nodes_that_wait_for_the_network_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they cannot read is given out again until they can; what they have scored is kept."""
+    folder = save(tmp_path / "m", llama(2))
+    monkeypatch.setattr(outage, "TOLD_AFTER", 0.0)
+    monkeypatch.setattr(cluster_task, "_WAITS_FOR", 0.0)
+    orders = 0
+    with FakeHub({}) as hub:
+        stream_from(folder, hub, tmp_path, monkeypatch)
+
+        def cut_off(node: Node, order: WorkOrder) -> None:
+            nonlocal orders
+            orders += 1
+            hub.failures = {"model.safetensors": [503] * 10**6} if 1 < orders < 4 else {}
+
+        nodes = Nodes([ONE], act=cut_off)
+        out = str(tmp_path / "out")
+        events = scanned(nodes, Path(REPO), monkeypatch, output_dir=out)
+    told = [event.waited for event in events if isinstance(event, Fetched)]
+    reason = "localhost reports an error of its own (HTTP 503)."
+    assert [waited for waited in dict.fromkeys(told) if waited] == [reason]
+    assert told[0] == told[-1] == ""
+    assert scores_of(events) == alone(folder)
+    assert max(nodes.given.values()) > 1
+
+
+def test_the_network_is_waited_for_where_nobody_gets_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = {ONE: 2, TWO: 1}
+
+    def offline(node: Node, order: WorkOrder) -> Answer | None:
+        left[node] -= 1
+        return Answer(waits="Cannot reach hub.") if left[node] >= 0 else None
+
+    events = scanned(Nodes([ONE, TWO], act=offline), folder, monkeypatch)
+    told = [event.waited for event in events if isinstance(event, Fetched)]
+    assert "Cannot reach hub." in told
+    assert scores_of(events) == alone(folder)
