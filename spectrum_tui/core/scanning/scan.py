@@ -42,7 +42,13 @@ from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning import cluster, libraries
 from spectrum_tui.core.scanning.absence import unchanged
 from spectrum_tui.core.scanning.cluster import ClusterWorkers
-from spectrum_tui.core.scanning.cluster_nodes import Cluster, device_text, in_work, members
+from spectrum_tui.core.scanning.cluster_nodes import (
+    Cluster,
+    StoppedError,
+    device_text,
+    in_work,
+    members,
+)
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
@@ -97,15 +103,18 @@ def scan(
     """
     done = failed = 0
     state = _State(reader=reader, watch=watch)
-    with (
-        ScanLock(plan.journal) as lock,
-        cluster.opened(plan.cluster) as state.cluster,
-        closing(_events(plan, lock, state, cancelled)) as events,
-    ):
-        for event in events:
-            done += isinstance(event, LayerDone)
-            failed += isinstance(event, LayerFailed)
-            yield event
+    try:
+        with (
+            ScanLock(plan.journal) as lock,
+            cluster.opened(plan.cluster, cancelled) as state.cluster,
+            closing(_events(plan, lock, state, cancelled)) as events,
+        ):
+            for event in events:
+                done += isinstance(event, LayerDone)
+                failed += isinstance(event, LayerFailed)
+                yield event
+    except StoppedError:
+        state.gave_up = True
     with _as_a_stop(state, cancelled):
         yield from unchanged(plan.files, cancelled)
     if watch is not None and watch.note:
