@@ -19,7 +19,13 @@ from textual.screen import Screen
 
 from spectrum_tui.app import messages as ask
 from spectrum_tui.app.announcer import POLL_SECONDS, Announcer
-from spectrum_tui.app.handing import hand_machine, hand_names, hand_no_sizes, hand_to_audit
+from spectrum_tui.app.handing import (
+    hand_machine,
+    hand_names,
+    hand_no_names,
+    hand_no_sizes,
+    hand_to_audit,
+)
 from spectrum_tui.app.loading import post_sized
 from spectrum_tui.app.proofs import ProvingApp
 from spectrum_tui.app.screens.setup import SetupScreen
@@ -144,11 +150,20 @@ class SpectrumApp(ProvingApp):
         from spectrum_tui.app.screens.layers import LayersScreen
 
         if self.screen is self.setup_screen:
-            self.settings, self._summary = message.settings, message.summary
-            screen = LayersScreen(message.summary, message.settings)
-            self.push_screen(screen)
+            self.settings, self._summary = message.settings, self._newest(message.summary)
+            self.push_screen(LayersScreen(self._summary, self.settings))
             if self._machine is not None:
-                self.call_later(screen.set_ready, self._machine)
+                hand_machine(self.screen_stack, self._machine)
+
+    def _newest(self, summary: ModelSummary) -> ModelSummary:
+        """Return what is known of a model by now: its exact names may have come since."""
+        newest = self.setup_screen.summary
+        same = newest is not None and newest.model == summary.model
+        return newest if newest is not None and same else summary
+
+    @on(ask.ExactNamesRequested)
+    def _ask_exact_names(self, message: ask.ExactNamesRequested) -> None:
+        self.runner.recount(self._asked_for(message.summary.model, message.summary.revision))
 
     @on(ask.SizesRequested)
     def _ask_sizes(self, message: ask.SizesRequested) -> None:
@@ -246,6 +261,7 @@ class SpectrumApp(ProvingApp):
         hand_names(self.screen_stack, summary)
 
     def _show_failure(self, failure: Failed) -> None:
+        hand_no_names(self.screen_stack)
         self.setup_screen.show_failure(failure)
         if self.screen is not self.setup_screen:  # the user has gone on meanwhile
             error = failure.error
@@ -257,6 +273,7 @@ class SpectrumApp(ProvingApp):
         # The scan screen sees it by itself; the next request starts another worker.
         text = f"The scan process {message.reason}."
         hint = f"Try again; details may be in {message.log}." if message.log else "Try again."
+        hand_no_names(self.screen_stack)
         lost = message.lost - {"sizes"}  # the scores are open without them
         if "sizes" in message.lost:
             hand_no_sizes(self.screen_stack)
@@ -269,7 +286,7 @@ class SpectrumApp(ProvingApp):
             hand_to_audit(self.screen_stack, Failed(0, error))
         elif lost - {"scan", "check"}:
             self.setup_screen.show_error("model", text, hint)
-        elif not lost:
+        if not lost or (lost == {"recount"} and self.screen is not self.setup_screen):
             self.notify(f"{text} {hint}", severity="warning", markup=False)
 
     def _set_machine(self, ready: Ready) -> None:

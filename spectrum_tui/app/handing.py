@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from textual.screen import Screen
@@ -23,12 +24,23 @@ if TYPE_CHECKING:
 Screens = Sequence[Screen[Any]]
 
 
+def _hand(screen: Screen[Any], take: Callable[[], object]) -> None:
+    """Let a screen take something; one that was just opened as soon as it has its widgets."""
+    if screen.is_mounted:
+        take()
+    else:
+        screen.call_later(take)
+
+
 @runtime_checkable
 class ShowsNames(Protocol):
     """A screen of a model that is shown before its exact names are known."""
 
     def refine(self, summary: ModelSummary) -> None:
         """Take over the exact names, which take the trainer's library seconds to tell."""
+
+    def lose_names(self) -> None:
+        """Wait no longer: they could not be had."""
 
 
 @runtime_checkable
@@ -43,14 +55,21 @@ def hand_machine(screens: Screens, ready: Ready) -> None:
     """Tell which devices there are, and how fast they are."""
     for screen in screens:
         if isinstance(screen, ShowsMachine):
-            screen.set_ready(ready)
+            _hand(screen, partial(screen.set_ready, ready))
 
 
 def hand_names(screens: Screens, summary: ModelSummary) -> None:
     """Give the names of a trainer to the screens of a model."""
     for screen in screens:
         if isinstance(screen, ShowsNames):
-            screen.refine(summary)
+            _hand(screen, partial(screen.refine, summary))
+
+
+def hand_no_names(screens: Screens) -> None:
+    """Tell the screens of a model that nobody looks for its names any more."""
+    for screen in screens:
+        if isinstance(screen, ShowsNames):
+            screen.lose_names()
 
 
 def hand_checked(screens: Screens, answer: Inspected | Failed | Notice) -> None:
@@ -90,7 +109,7 @@ def hand_sizes(screens: Screens, sized: ResultSized) -> bool:
     asked = False
     for screen in screens:
         if isinstance(screen, ResultsScreen) and screen.state.result.source == str(sized.path):
-            screen.take_sizes(sized.result)
+            _hand(screen, partial(screen.take_sizes, sized.result))
         if isinstance(screen, ModelSizesScreen) and screen.scores == sized.path:
             by_itself(screen)
             screen.dismiss(True)
@@ -106,7 +125,7 @@ def hand_no_sizes(screens: Screens, scores: str = "") -> None:
         if not isinstance(screen, ResultsScreen) or not screen.state.sizing:
             continue
         if scores in ("", screen.state.result.source):
-            screen.wait_for_sizes("")
+            _hand(screen, partial(screen.wait_for_sizes, ""))
 
 
 @runtime_checkable

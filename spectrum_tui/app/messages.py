@@ -87,6 +87,13 @@ class LayersRequested(Message):
 
 
 @dataclass
+class ExactNamesRequested(Message):
+    """Names of a model are wanted that could not be had before."""
+
+    summary: ModelSummary
+
+
+@dataclass
 class ScanRequested(Message):
     """Score every layer of these types, after a download where it takes one.
 

@@ -261,7 +261,9 @@ def introduce(inspection: Inspection) -> None:
 
 
 def _interrupted(state: Snapshot, *, fresh: bool = False) -> int:
-    if cache_note():
+    if not state.layers:
+        say("interrupted before the scan began")
+    elif cache_note():
         done = part_of(state.done, state.layers, "layer")
         say(f"interrupted: {done} scored, but nothing is kept; the same command starts over")
     else:

@@ -92,7 +92,8 @@ def end(code: int) -> NoReturn:
 
     Where torch was imported, its end is not waited for: taking it down takes 0.5 s, and a scan in
     several processes would wait for matrices in work and for connections to processes that are
-    gone. Every file is closed by then.
+    gone. Nor is that of Ray, which may wait for an answer without an end. Every file is closed by
+    then.
     """
     signal.signal(signal.SIGINT, _end_now)  # a reader that has stalled may hold the flush
     try:
@@ -103,7 +104,7 @@ def end(code: int) -> NoReturn:
         silence(1)
         code = unexpected(exc) if code < UNEXPECTED else code  # the first reason counts
     draw("")
-    if "torch" in sys.modules:
+    if "torch" in sys.modules or "ray" in sys.modules:
         os._exit(code)
     sys.exit(code)
 

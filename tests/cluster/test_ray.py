@@ -26,7 +26,7 @@ from spectrum_tui.core.events import LayerDone, LayerFailed, LayerRescored, Scan
 from spectrum_tui.core.journal.journal import read_journal
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import ray_cluster, ray_connection
-from spectrum_tui.core.scanning.cluster_nodes import Lost
+from spectrum_tui.core.scanning.cluster_nodes import Lost, StoppedError
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
@@ -306,6 +306,49 @@ def test_a_driver_outside_tries_again(
     assert tried == ["ray://head:10001"] * tries
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_what_listens_without_an_answer(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left behind; where it comes at last, the connection is let go."""
+    answers, told = threading.Event(), threading.Event()
+    ray = SimpleNamespace(init=lambda **_: answers.wait(10), shutdown=told.set)
+    monkeypatch.setattr(ray_connection, "_check_answers", lambda address: None)
+    monkeypatch.setattr(ray_connection, "_LIMIT", 60.0 if stopped else 0.1)
+    monkeypatch.setattr(ray_connection, "_under_way", [])
+    expected = StoppedError if stopped else InputError
+    with pytest.raises(expected, match=None if stopped else "answers at it:1 .no answer in 0 s"):
+        ray_connection.connect(ray, "it:1", lambda: stopped)
+    with pytest.raises(InputError, match="still under way"):
+        ray_connection.connect(ray, "it:1")
+    answers.set()
+    assert told.wait(5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_connects_is_heeded_aloud(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    stopped = threading.Event()
+
+    def handler(*_: object) -> None:
+        os.write(2, b"ours")
+        stopped.set()
+
+    def init(**_: object) -> None:
+        os.kill(os.getpid(), number)
+        os.write(2, b"Ray's")
+        stopped.wait(10)
+
+    before = signal.signal(number, handler)
+    monkeypatch.setattr(ray_connection, "_check_answers", lambda address: None)
+    try:
+        with suppress(StoppedError):
+            ray_connection.connect(SimpleNamespace(init=init), "it:1", stopped.is_set)
+        assert signal.getsignal(number) is handler and stopped.is_set()
+    finally:
+        signal.signal(number, before)
+    assert capfd.readouterr().err.replace("Ray's", "") == "ours"
+
+
 def test_what_ray_tells_in_several_lines() -> None:
     told = "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
     assert ray_connection.line_of(RuntimeError(told)) == (
@@ -350,7 +393,9 @@ def test_a_connection_that_is_lost_is_let_go_before_the_next(
         ["a"], is_initialized=lambda: told == ["connected"], shutdown=lambda: told.append("let go")
     )
     monkeypatch.setattr(ray_cluster, "imported_ray", lambda: inside)
-    monkeypatch.setattr(ray_cluster, "connect", lambda ray, address: told.append("connected"))
+    monkeypatch.setattr(
+        ray_cluster, "connect", lambda ray, address, cancelled: told.append("connected")
+    )
     monkeypatch.setattr(atexit, "register", lambda function: None)
     with ray_cluster.connected("auto") as cluster:
         cluster.lost = True

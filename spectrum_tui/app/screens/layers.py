@@ -12,7 +12,7 @@ from textual.containers import Container
 from textual.screen import Screen
 
 from spectrum_tui.app.key_names import NamedKeys
-from spectrum_tui.app.messages import RecountRequested, ScanRequested
+from spectrum_tui.app.messages import ExactNamesRequested, RecountRequested, ScanRequested
 from spectrum_tui.app.screens.unscored import UnscoredScreen
 from spectrum_tui.app.unasked import by_itself
 from spectrum_tui.app.widgets.found_panel import parameters_of
@@ -67,7 +67,7 @@ class LayersScreen(NamedKeys, Screen[None]):
         self.summary = summary
         self.settings = settings
         self.fresh = False
-        self._scan_when_refined = False
+        self._scan_when_refined = self._names_lost = False
         self.tree_view = LayerTree(summary.types)
         self.panel = PlanPanel(summary, settings, self._plan())
 
@@ -108,6 +108,9 @@ class LayersScreen(NamedKeys, Screen[None]):
             self.panel.refuse()
         elif not self.summary.naming:
             self._wait_for_names(True)
+            if self._names_lost:
+                self._names_lost = False
+                self.post_message(ExactNamesRequested(self.summary))
         else:
             self.post_message(ScanRequested(checked, self.settings, self.fresh))
 
@@ -121,6 +124,11 @@ class LayersScreen(NamedKeys, Screen[None]):
             self._wait_for_names(False)
         else:
             self.dismiss()
+
+    def lose_names(self) -> None:
+        """Wait no longer; the next wish for a scan asks for the names again."""
+        self._names_lost = not self.summary.naming
+        self._wait_for_names(False)
 
     def refine(self, summary: ModelSummary) -> None:
         """Take over the exact names in place; what the user checked stays checked.

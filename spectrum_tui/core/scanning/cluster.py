@@ -48,17 +48,19 @@ _GRACE = 6.0
 _STREAMED = "The nodes read values over the network as needed."
 
 
-def opened(plan: ClusterPlan | None) -> AbstractContextManager[Cluster | None]:
+def opened(
+    plan: ClusterPlan | None, cancelled: Callable[[], bool]
+) -> AbstractContextManager[Cluster | None]:
     """Connect to the cluster of a plan, as long as this lasts; None where it has none.
 
     Nothing else knows what the cluster runs on. Raises InputError where nothing answers at its
-    address, or the package is missing that asks there.
+    address, or the package is missing that asks there, StoppedError where it is cancelled before.
     """
     if plan is None:
         return nullcontext()
     from spectrum_tui.core.scanning.ray_cluster import connected
 
-    return connected(plan.address)
+    return connected(plan.address, cancelled)
 
 
 @dataclass(slots=True)

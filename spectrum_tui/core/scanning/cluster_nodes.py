@@ -25,6 +25,10 @@ _ON_A_GPU = 4
 """Matrices at once on a GPU: one leaves most of it idle."""
 
 
+class StoppedError(Exception):
+    """A scan that was stopped before its cluster was there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A node of a cluster, and what of it tasks may use; `memory` in bytes."""

@@ -24,6 +24,7 @@ from spectrum_tui.core.events import KEPT
 from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.ray_connection import (
+    call,
     connect,
     host_and_port,
     imported_ray,
@@ -178,7 +179,7 @@ class RayCluster:
         if not self._outside:
             return work()
         answer: Future[T] = Future()
-        threading.Thread(target=_call, args=(work, answer), daemon=True).start()
+        threading.Thread(target=call, args=(work, answer), daemon=True).start()
         begun = time.monotonic()
         while not wait([answer], _PATIENCE / 10).done:
             self._hears()
@@ -210,13 +211,6 @@ def _gone(why: str) -> ScanError:
     )
 
 
-def _call(work: Callable[[], T], answer: Future[T]) -> None:
-    try:
-        answer.set_result(work())
-    except BaseException as exc:
-        answer.set_exception(exc)
-
-
 def _typed(head: tuple[str, int]) -> str:
     host, port = head
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -226,11 +220,11 @@ _SAME = "Install the same versions of Python, Ray and spectrum-tui on every node
 
 
 @contextmanager
-def connected(address: str) -> Iterator[RayCluster]:
+def connected(address: str, cancelled: Callable[[], bool] = lambda: False) -> Iterator[RayCluster]:
     """Connect to the cluster at an address of `--cluster`, for as long as this lasts.
 
     Within a program that has connected to one, that one is used. Raises InputError without Ray
-    and for an address where no cluster answers.
+    and for an address where no cluster answers, StoppedError where it is cancelled before.
     """
     ray = imported_ray()
     if _lost.is_set():
@@ -240,7 +234,7 @@ def connected(address: str) -> Iterator[RayCluster]:
     if ray.is_initialized():
         yield RayCluster(ray)
         return
-    connect(ray, address)
+    connect(ray, address, cancelled)
     cluster = RayCluster(ray, address)
     try:
         yield cluster

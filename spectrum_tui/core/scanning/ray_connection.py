@@ -9,13 +9,20 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from types import FrameType
+from typing import Any, TypeVar
 
 from spectrum_tui.core.errors import InputError, reason_of
 from spectrum_tui.core.platforms import cores
+from spectrum_tui.core.scanning.cluster_nodes import StoppedError
 from spectrum_tui.core.text import safe
+
+T = TypeVar("T")
 
 LOCAL = "local"
 """The address of a cluster that is started for one scan, on this machine."""
@@ -23,6 +30,9 @@ _STORE = 100 * 2**20
 """Bytes of the object store of a cluster on this machine: scores and singular values alone."""
 _CONNECT = 10.0
 """Seconds after which an address counts as dead."""
+_LIMIT = 60.0
+"""Seconds after which what listens at an address counts as no cluster: Ray waits for its answer
+without an end, and heeds no signal meanwhile."""
 _TRIES = 3
 """Times that a driver outside of the cluster connects: what serves it there is forked beside
 threads of gRPC, and some of these processes end at once (ray-project/ray#63202; 2 of 5 were
@@ -44,8 +54,9 @@ def imported_ray() -> Any:
         ) from None
 
 
-def connect(ray: Any, address: str) -> None:
-    """Connect Ray to the cluster at an address; raises InputError where none answers."""
+def connect(ray: Any, address: str, cancelled: Callable[[], bool] = lambda: False) -> None:
+    """Connect Ray to the cluster at an address; raises InputError where none answers, and
+    StoppedError where it is cancelled before."""
     _check_answers(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:
@@ -57,12 +68,67 @@ def connect(ray: Any, address: str) -> None:
         quiet["job_config"] = importlib.import_module("ray.job_config").JobConfig(_client_job=True)
     _silence(importlib.import_module("ray._private.worker"))
     try:
-        with _own_signals(), _no_stderr():
-            _init(ray, _address(address), quiet)
+        with _no_stderr() as aloud, _heeding_signals(aloud):
+            _in_a_thread(ray, address, quiet, cancelled)
+    except (InputError, StoppedError):
+        raise
     except Exception as exc:  # of many kinds; a wrong version is a RuntimeError
         raise InputError(
             f"No cluster answers at {address} ({line_of(exc)}).", _hint(address), field="cluster"
         ) from None
+
+
+_under_way: list[Future[None]] = []
+"""The tries to connect that nobody waits for any more."""
+
+
+def _in_a_thread(
+    ray: Any, address: str, quiet: Mapping[str, Any], cancelled: Callable[[], bool]
+) -> None:
+    """Connect in a thread that is left behind at the limit, and where it is cancelled: in this one
+    no signal would be handled meanwhile, and Ray replaces the handler of SIGTERM."""
+    _under_way[:] = [answer for answer in _under_way if not answer.done()]
+    if _under_way:
+        raise InputError(
+            "An earlier try to connect to a cluster is still under way.",
+            "Wait for a while, or start the program again.",
+            field="cluster",
+        )
+    answer, left = Future[None](), threading.Event()
+    work = partial(_connect, ray, address, quiet, left)
+    thread = partial(_stay, work, answer) if address == LOCAL else partial(call, work, answer)
+    threading.Thread(target=thread, daemon=True).start()
+    begun = time.monotonic()
+    while not wait([answer], 0.1).done:
+        late = time.monotonic() - begun > _LIMIT and address != LOCAL
+        if late or cancelled():
+            left.set()
+            _under_way.append(answer)
+            raise TimeoutError(f"no answer in {_LIMIT:.0f} s") if late else StoppedError
+    answer.result()
+
+
+def _connect(ray: Any, address: str, quiet: Mapping[str, Any], left: threading.Event) -> None:
+    """Connect, and let go again where nobody waits for it."""
+    _init(ray, _address(address), quiet)
+    if left.is_set():
+        with suppress(Exception):
+            ray.shutdown()
+
+
+def _stay(work: Callable[[], None], answer: Future[None]) -> None:
+    """As `call`, in a thread that does not end: the system ends the processes that it has started
+    together with it."""
+    call(work, answer)
+    threading.Event().wait()
+
+
+def call(work: Callable[[], T], answer: Future[T]) -> None:
+    """Give what a call comes to as an answer."""
+    try:
+        answer.set_result(work())
+    except BaseException as exc:
+        answer.set_exception(exc)
 
 
 def _init(ray: Any, address: str, quiet: Mapping[str, Any]) -> None:
@@ -118,27 +184,49 @@ def _silence(worker: Any) -> None:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep our handler of SIGTERM, which `ray.init` replaces by one that ends the process."""
+def _heeding_signals(aloud: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Have what handles Ctrl-C and SIGTERM say it `aloud`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(number)]
+        with aloud():
+            if callable(handler):
+                handler(number, frame)
+
+    ours = [number for number, handler in before.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in ours:
+            if signal.getsignal(number) is handle:  # else what it called has put another there
+                signal.signal(number, before[number])
 
 
 @contextmanager
-def _no_stderr() -> Iterator[None]:
+def _no_stderr() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Drop what is written to stderr: each try to connect is a line of Ray's C++ there, which no
-    setting stops."""
+    setting stops. Provides what lets through again what is written within it."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+
+    @contextmanager
+    def aloud() -> Iterator[None]:
+        os.dup2(kept, 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(nowhere, 2)
+
     os.dup2(nowhere, 2)
     try:
-        yield
+        yield aloud
     finally:
         sys.stderr.flush()
         os.dup2(kept, 2)

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from spectrum_tui.core.checkpoint.file_state import check_unchanged
+from spectrum_tui.core.checkpoint.mounts import patiently
 from spectrum_tui.core.errors import HubError, OutOfReachError
 from spectrum_tui.core.events import (
     KEPT,
@@ -38,8 +40,15 @@ from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning import cluster, libraries
+from spectrum_tui.core.scanning.absence import unchanged
 from spectrum_tui.core.scanning.cluster import ClusterWorkers
-from spectrum_tui.core.scanning.cluster_nodes import Cluster, device_text, in_work, members
+from spectrum_tui.core.scanning.cluster_nodes import (
+    Cluster,
+    StoppedError,
+    device_text,
+    in_work,
+    members,
+)
 from spectrum_tui.core.scanning.devices import (
     CPU,
     SHARE,
@@ -94,17 +103,20 @@ def scan(
     """
     done = failed = 0
     state = _State(reader=reader, watch=watch)
-    with (
-        ScanLock(plan.journal) as lock,
-        cluster.opened(plan.cluster) as state.cluster,
-        closing(_events(plan, lock, state, cancelled)) as events,
-    ):
-        for event in events:
-            done += isinstance(event, LayerDone)
-            failed += isinstance(event, LayerFailed)
-            yield event
+    try:
+        with (
+            ScanLock(plan.journal) as lock,
+            cluster.opened(plan.cluster, cancelled) as state.cluster,
+            closing(_events(plan, lock, state, cancelled)) as events,
+        ):
+            for event in events:
+                done += isinstance(event, LayerDone)
+                failed += isinstance(event, LayerFailed)
+                yield event
+    except StoppedError:
+        state.gave_up = True
     with _as_a_stop(state, cancelled):
-        check_unchanged(plan.files)
+        yield from unchanged(plan.files, cancelled)
     if watch is not None and watch.note:
         state.notes.append(watch.note)
     stopped = done + failed < len(plan.layers) or state.gave_up
@@ -129,7 +141,7 @@ def _events(
 ) -> Generator[ScanEvent]:
     """Everything that happens in a scan but its end."""
     holder = lock.take_soon()
-    check_unchanged(plan.files)
+    patiently(partial(check_unchanged, plan.files))
     known = _known(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     plan = plan if holder else _with_fastest_library(plan, works)

@@ -132,7 +132,7 @@ def scanned(
     """The events of a scan on these nodes."""
 
     cancelled = named.pop("cancelled", lambda: False)
-    monkeypatch.setattr(cluster, "opened", lambda plan: nullcontext(nodes))
+    monkeypatch.setattr(cluster, "opened", lambda plan, cancelled: nullcontext(nodes))
     monkeypatch.setattr(cluster, "_LOOK", 0.0)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     named = {"model": str(folder), "output_dir": str(folder.parent / "out"), **named}
