@@ -199,9 +199,7 @@ class ScanProgress:
                 case LayerFailed():
                     self._layer_failed(event)
                 case Fetched():
-                    self._state.fetched = event
-                    if event.speed:
-                        self._speed = event.speed
+                    self._fetched(event)
                 case ScanNote():
                     state = self._state
                     if state.phase in LIVE:
@@ -270,6 +268,11 @@ class ScanProgress:
         if len(event.names) == sum(event.types.values()):
             self.names = LayerNames(event.names, event.types)
         self._rates.restart(self._clock())
+
+    def _fetched(self, event: Fetched) -> None:
+        self._state.fetched = event
+        if event.speed:
+            self._speed = event.speed
 
     def _scored(self, event: LayerDone) -> None:
         self._scores.append((event.layer, event.metrics[self.metric]))
