@@ -65,7 +65,10 @@ class NotHereError(CheckpointError):
 
 class OutOfReachError(CheckpointError):
     """A file that may be as good as before, on a mount or a disk that is gone; `passes` is whether
-    waiting for it may help."""
+    waiting for it may help. `part` is what was to be read, file, begin and end, where that alone
+    may be at fault."""
+
+    part: tuple[str, int, int] | None = None
 
     def __init__(
         self, message: str, hint: str = "", *, field: str = "", passes: bool = False

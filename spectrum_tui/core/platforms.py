@@ -11,13 +11,15 @@ import errno
 import importlib
 import os
 import platform
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 END_SIGNALS = tuple(
     getattr(signal, name)
@@ -65,20 +67,48 @@ def no_reading_ahead(handle: int) -> None:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
 
 
-def mount_of(device: int) -> tuple[str, str]:
-    """Return the type and the source of the mount with this device number, ("fuse", "hf-mount");
-    "" for both where the system does not say (not Linux, or a part of a file system)."""
+class Mount(NamedTuple):
+    """The type of a mount, its source and the options of its file system, ("fuse", "hf-mount",
+    "ro,user_id=0"); "" for all where the system does not say."""
+
+    kind: str = ""
+    source: str = ""
+    options: str = ""
+
+
+def mount_of(device: int) -> Mount:
+    """Return the mount with this device number; nothing of it is known but on Linux, nor of a part
+    of a file system."""
     try:
         number = f"{os.major(device)}:{os.minor(device)}"
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except (OSError, AttributeError, OverflowError):
-        return "", ""
-    for line in lines.splitlines():
+    except (AttributeError, OverflowError):
+        return Mount()
+    return next((mount for one, _, mount in _mounts() if one == number), Mount())
+
+
+def mount_at(path: Path) -> Mount:
+    """Return the mount that a path lies in, by its name alone: of what cannot be looked at."""
+    place = os.path.realpath(path)
+    found = [
+        (len(root), i, mount)
+        for i, (_, root, mount) in enumerate(_mounts())
+        if f"{place}/".startswith(f"{root.rstrip('/')}/")
+    ]
+    return max(found)[-1] if found else Mount()
+
+
+def _mounts() -> Iterator[tuple[str, str, Mount]]:
+    """Yield the number, the place and what else is known of each mount, later ones over earlier."""
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in table.splitlines():
         mount, _, system = line.partition(" - ")
-        if mount.split(" ")[2:3] == [number]:
-            kind, _, rest = system.partition(" ")
-            return kind, rest.partition(" ")[0]
-    return "", ""
+        fields = mount.split(" ")
+        if len(fields) > 4:
+            place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
+            yield fields[2], place, Mount(*system.split(" ")[:3])
 
 
 def wait_for_writer(handle: int) -> None:

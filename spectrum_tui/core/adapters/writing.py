@@ -92,12 +92,13 @@ def _there(merge: Merge, folder: Path, identity: Mapping[str, Any], progress: Pr
 
 
 def _identity(merge: Merge) -> dict[str, Any]:
-    config = merge.adapter.config
+    config, base = merge.adapter.config, merge.checkpoint.identity
     return {
         "form": _FORM,
         "adapter": merge.adapter.fingerprint,
         # Its very files: a merge of two versions is worse than one that starts over.
-        "base": merge.checkpoint.identity.by_system,
+        "base": base.by_system,
+        "base_weights": base.sampled or base.published,
         "base_name": config.base,
         "revision": config.revision,
         "dequantised": merge.dequantised,

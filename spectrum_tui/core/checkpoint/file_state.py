@@ -67,15 +67,16 @@ def check_unchanged(states: Mapping[str, FileState | None]) -> None:
         try:
             now = FileState.of(Path(file).stat())
         except OSError as exc:
-            raise gone(file, exc) from None
+            raise gone(file, exc, state.device) from None
         if now != state:
             raise changed(file)
 
 
-def gone(file: str, exc: OSError) -> SpectrumError:
-    """Return the error for a file that was inspected and can no longer be looked at."""
+def gone(file: str, exc: OSError, device: int) -> SpectrumError:
+    """Return the error for a file that was inspected, on this device, and can no longer be looked
+    at."""
     path = Path(file)
-    if error := out_of_reach(path, exc):
+    if error := out_of_reach(path, exc, device):
         return error
     if exc.errno == errno.EIO:  # not of one place in it: the disk is gone
         return OutOfReachError(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
@@ -31,7 +30,7 @@ from spectrum_tui.core.checkpoint.identity import (
     same_contents,
     sampled_as,
 )
-from spectrum_tui.core.checkpoint.mounts import are_on_demand
+from spectrum_tui.core.checkpoint.mounts import lie_on_demand, patiently
 from spectrum_tui.core.checkpoint.samples import AT_ONCE, SMALL, Contents
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
@@ -39,6 +38,7 @@ from spectrum_tui.core.checkpoint.shards import (
     parse_json,
     read_json,
     shard_names,
+    unreadable,
 )
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.gc_pause import without_collections
@@ -190,7 +190,7 @@ class Checkpoint:
 @without_collections()
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Describe the model in `folder`; raise CheckpointError with the file that is at fault."""
-    return aside(partial(_read_checkpoint, folder))
+    return aside(partial(patiently, partial(_read_checkpoint, folder)))
 
 
 def _read_checkpoint(folder: Path) -> Checkpoint:
@@ -209,15 +209,6 @@ def _read_checkpoint(folder: Path) -> Checkpoint:
     if checkpoint.is_decoded:
         by_system.update(decoding(checkpoint.config).encode())
     return checkpoint.known_as(_identity(checkpoint, headers, by_system.hexdigest()))
-
-
-def _on_demand(paths: Iterable[Path]) -> bool:
-    """Return whether any of these files is read on demand; one that cannot be looked at is not."""
-    devices = set()
-    for path in paths:
-        with suppress(OSError):
-            devices.add(path.stat().st_dev)
-    return are_on_demand(devices)
 
 
 def _identity(checkpoint: Checkpoint, headers: Sequence[Header], by_system: str) -> Identity:
@@ -270,9 +261,12 @@ def is_unchanged(checkpoint: Checkpoint) -> bool:
 def _unread(folder: Path) -> Checkpoint:
     config, shards = read_config(folder), shard_names(folder)
     known = (SINGLE_FILE, INDEX_FILE, ADAPTER_FILE)
-    beside = [name for name in known if (folder / name).is_file()]
+    try:
+        beside = [name for name in known if (folder / name).is_file()]
+    except OSError as exc:
+        raise unreadable(folder, exc) from None
     unread = Checkpoint.unread(folder, config, shards, beside)
-    return replace(unread, on_demand=_on_demand(folder / name for name in shards))
+    return replace(unread, on_demand=lie_on_demand(folder / name for name in shards))
 
 
 def _ambiguous(twin: Tensor, shard: str, where: str) -> CheckpointError:

@@ -6,10 +6,10 @@ import io
 import os
 import struct
 from pathlib import Path
-from typing import BinaryIO
 
 from spectrum_tui.core.checkpoint.file_state import FileState, changed
 from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.checkpoint.unbuffered import next_bytes, unbuffered
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError
 from spectrum_tui.core.platforms import no_reading_ahead
@@ -36,9 +36,10 @@ def read_head(path: Path, *, on_demand: bool = False) -> tuple[FileState, bytes]
         with open_regular(path) as file:
             state = FileState.of(os.fstat(file.fileno()))
             device = state.device
-            first = _first_bytes(file, state.size) if on_demand else file.read(8)
+            raw = unbuffered(file)
+            first = _first_bytes(raw, state.size) if on_demand else next_bytes(raw, 8)
             end = 8 + header_length(first[:8], path.name, state.size)
-            head = first[:end] + file.read(max(0, end - len(first)))
+            head = first[:end] + next_bytes(raw, end - len(first))
             if FileState.of(os.fstat(file.fileno())) != state:
                 raise changed(str(path))
     except OSError as exc:
@@ -46,13 +47,12 @@ def read_head(path: Path, *, on_demand: bool = False) -> tuple[FileState, bytes]
     return state, head[8:]
 
 
-def _first_bytes(file: BinaryIO, size: int) -> bytes:
+def _first_bytes(file: io.FileIO, size: int) -> bytes:
     no_reading_ahead(file.fileno())
-    raw = io.FileIO(file.fileno(), closefd=False)
-    raw.seek(max(0, size - 1))
-    raw.read(1)
-    raw.seek(0)
-    return raw.read(_HEAD)
+    file.seek(max(0, size - 1))
+    next_bytes(file, 1)
+    file.seek(0)
+    return next_bytes(file, _HEAD)
 
 
 def header_length(head: bytes, name: str, size: int | None) -> int:

@@ -8,8 +8,10 @@ never downloaded have the same ones. An id counts as long as nobody wrote to the
 
 Any other file is known by its header, which also says its size, and by samples of its bytes. Sizes
 and times alone tell neither way: `touch` and `cp` change times of the same bytes, while rsync and
-archives give two versions one size and time. Only while size, both times and inode of every shard
-are as they were, the samples of before are taken, where reading them took long. They lie at both
+archives give two versions one size and time. Only while size, both times, inode and device of every
+shard are as they were, the samples of before are taken, where reading them took long, and only on
+disks whose times of change are true (`mounts.have_true_times`): in a squashfs, and in images for
+containers, files of two models may have all of these in common. They lie at both
 ends of every tensor and of every expert in a fused one, and 4 MiB apart within it, in models above
 275 GB up to 16; a file of up to 4 MiB is read whole. A few long
 samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
@@ -42,6 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from spectrum_tui.core.checkpoint.file_state import FileState, is_hex_id
+from spectrum_tui.core.checkpoint.mounts import have_true_times
 from spectrum_tui.core.checkpoint.samples import Contents, glimpsed_ids, sampled_ids
 from spectrum_tui.core.disk import read_regular
 from spectrum_tui.core.errors import OutputError
@@ -54,7 +57,7 @@ _SETTLED = 2.0
 """Seconds since the last change after which another one has another time, on any file system."""
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 2", "files 2"
+_TAKEN, _SAMPLED, _FILES = "taken as 1", "samples 2", "files 3"
 _HOPS = 4
 _NOTED = 4096
 
@@ -202,13 +205,16 @@ def sampled_as(shards: Sequence[Contents], said: str, *, on_demand: bool) -> tup
 
 
 def _files(shards: Sequence[Contents], said: str) -> str:
-    """Return what is the same as long as nobody writes to the files or puts others in their
-    place."""
+    """Return what is the same as long as nobody writes to the files or puts others in their place;
+    "" where nothing tells that."""
+    if not have_true_times(shard.state.device for shard in shards):
+        return ""
     digest = hashlib.sha256(said.encode())
     for shard in shards:
         state = shard.state
         times = f"{state.mtime_ns} {state.ctime_ns}"
-        digest.update(f"{shard.header} {state.inode} {state.size} {times}\n".encode())
+        place = f"{state.device} {state.inode} {state.size}"
+        digest.update(f"{shard.header} {place} {times}\n".encode())
     return digest.hexdigest()
 
 

@@ -8,11 +8,18 @@ answer in a millisecond and are read as a disk is.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from spectrum_tui.core.errors import OutOfReachError, reason_of
-from spectrum_tui.core.platforms import mount_of
+from spectrum_tui.core.platforms import Mount, mount_at, mount_of
+
+T = TypeVar("T")
+
+WAITS = (0.3, 0.6, 1.2, 2.4)
+"""Seconds between the attempts of a look at files that are out of reach."""
 
 _EVERYWHERE = ("",)
 _HERE = ("127.0.0.1:", "localhost:", "[::1]:")
@@ -25,6 +32,9 @@ _OVER_A_NETWORK = {
 }
 """{type of file system over a network: what the source of a mount that is read on demand begins
 with}."""
+
+_TRUE_TIMES = frozenset(("ext2", "ext3", "ext4", "xfs", "f2fs", "btrfs", "zfs", "tmpfs"))
+"""Types of file systems that note when a file was changed, and let nobody say another time."""
 
 
 def _numbers(*names: str) -> frozenset[int]:
@@ -39,30 +49,58 @@ _PASSING_ERRORS = _numbers(
 )
 
 
-def are_on_demand(devices: Iterable[int]) -> bool:
-    """Return whether files on any of these devices are fetched from far away when they are read."""
-    return any(map(_is_on_demand, set(devices)))
+def patiently(work: Callable[[], T]) -> T:
+    """Return what `work` does, tried again for some seconds while a mount or disk is away: somebody
+    waits for it."""
+    for seconds in WAITS:
+        try:
+            return work()
+        except OutOfReachError as exc:
+            if not exc.passes:
+                raise
+        time.sleep(seconds)
+    return work()
 
 
-def _is_on_demand(device: int) -> bool:
-    kind, source = _mount(device)
-    return source.lower().startswith(_OVER_A_NETWORK.get(kind, ()))
+def lie_on_demand(paths: Iterable[Path]) -> bool:
+    """Return whether any of these files is fetched from far away when it is read; one that cannot
+    be looked at is told by its path."""
+    devices, unseen = set[int](), list[Path]()
+    for path in paths:
+        try:
+            devices.add(path.stat().st_dev)
+        except OSError:
+            unseen.append(path)
+    found = (*map(mount_of, devices), *map(mount_at, unseen))
+    return any(one.source.lower().startswith(_OVER_A_NETWORK.get(_kind(one), ())) for one in found)
 
 
-def _mount(device: int) -> tuple[str, str]:
-    """Return the type of a mount without what FUSE adds to it, `fuse.sshfs`, and its source;
-    `fuseblk` is for file systems on disks, as NTFS."""
-    kind, source = mount_of(device)
-    return "fuse" if kind.startswith("fuse.") else kind, source
+def have_true_times(devices: Iterable[int]) -> bool:
+    """Return whether the time of change of files on these devices tells any change: no image, whose
+    files all have the time that whoever made it chose, and no mount that makes times up."""
+    return all(map(_has_true_times, set(devices)))
+
+
+def _has_true_times(device: int) -> bool:
+    mount = mount_of(device)
+    is_image = "rw" not in mount.options.split(",") or mount.source.startswith("/dev/loop")
+    return mount.kind in _TRUE_TIMES and not is_image
+
+
+def _kind(mount: Mount) -> str:
+    """Return the type of a mount without what FUSE adds to it, `fuse.sshfs`; `fuseblk` is for file
+    systems on disks, as NTFS."""
+    return "fuse" if mount.kind.startswith("fuse.") else mount.kind
 
 
 def out_of_reach(path: Path, exc: OSError, device: int = -1) -> OutOfReachError | None:
     """Return the error for a file whose mount or disk is away; None where it is the file's own.
 
     A read error of a disk is of the file: of a mount over a network, by the `device` that the file
-    was on, it is what hf-mount and others say when the network is gone.
+    was on, or by its path where that is not known, it is what hf-mount and others say when the
+    network is gone.
     """
-    of_the_network = exc.errno == errno.EIO and _mount(device)[0] in _OVER_A_NETWORK
+    of_the_network = exc.errno == errno.EIO and _is_over_a_network(path, device)
     passes = exc.errno in _PASSING_ERRORS or of_the_network
     if not passes and exc.errno not in _GONE:
         return None
@@ -72,3 +110,7 @@ def out_of_reach(path: Path, exc: OSError, device: int = -1) -> OutOfReachError 
         field="model",
         passes=passes,
     )
+
+
+def _is_over_a_network(path: Path, device: int) -> bool:
+    return _kind(mount_at(path) if device < 0 else mount_of(device)) in _OVER_A_NETWORK

@@ -13,6 +13,7 @@ from zlib import crc32
 
 from spectrum_tui.core.checkpoint.file_state import FileState, changed
 from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.checkpoint.unbuffered import next_bytes, unbuffered
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.platforms import no_reading_ahead
 from spectrum_tui.core.together import each
@@ -156,8 +157,7 @@ def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
     digest = hashlib.sha256()
     try:
         with open_regular(shard.path) as file:
-            # Unbuffered: a buffer of 128 KiB would be filled for every 8 KiB.
-            raw = io.FileIO(file.fileno(), closefd=False)
+            raw = unbuffered(file)
             if len(blocks) > 1:
                 no_reading_ahead(file.fileno())
             for begin, end in blocks:
@@ -173,7 +173,4 @@ def _hash_of(job: tuple[Contents, _Blocks]) -> bytes:
 def _bytes(file: io.FileIO, begin: int, end: int) -> bytes:
     """Return bytes [begin, end) of a file, fewer where it is shorter."""
     file.seek(begin)
-    found = file.read(end - begin)
-    while len(found) < end - begin and (piece := file.read(end - begin - len(found))):
-        found += piece
-    return found
+    return next_bytes(file, end - begin)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import random
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,12 @@ from typing import Protocol
 from spectrum_tui.core.checkpoint.file_state import FileState, changed, check_unchanged
 from spectrum_tui.core.checkpoint.headers import Tensor
 from spectrum_tui.core.checkpoint.shards import unreadable
+from spectrum_tui.core.checkpoint.unbuffered import answered, unbuffered
 from spectrum_tui.core.disk import open_regular
-from spectrum_tui.core.errors import CheckpointError, NotHereError
+from spectrum_tui.core.errors import CheckpointError, NotHereError, OutOfReachError
+from spectrum_tui.core.platforms import drop_from_memory, no_reading_ahead
+
+_PROBES = 8
 
 Pieces = Iterable[tuple[memoryview, int]]
 """Buffers, each with the offset in the file from which it is to be filled."""
@@ -47,8 +52,7 @@ class LocalFiles:
         path = Path(tensor.file)
         try:
             with open_regular(path) as file:
-                # Unbuffered: a piece may be a few bytes of a row, and the next one a row further.
-                raw = io.FileIO(file.fileno(), closefd=False)
+                raw = unbuffered(file)
                 complete = all(_filled(raw, buffer, offset) for buffer, offset in pieces)
                 state = FileState.of(os.fstat(file.fileno()))
         except OSError as exc:
@@ -60,7 +64,10 @@ class LocalFiles:
                 ) from None
             check_unchanged({tensor.file: tensor.state})
             device = tensor.state.device if tensor.state else -1
-            raise unreadable(path, exc, device) from None
+            error = unreadable(path, exc, device)
+            if isinstance(error, OutOfReachError) and exc.errno == errno.EIO:
+                error.part = (tensor.file, tensor.start, tensor.end)
+            raise error from None
         if tensor.state not in (None, state):
             raise changed(tensor.file)
         if not complete:
@@ -76,13 +83,35 @@ def _filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
     file.seek(offset)
     filled = 0
     while filled < len(buffer):
-        count = file.readinto(buffer[filled:])
-        if count is None:  # as Python has EAGAIN: hf-mount's word for "too many requests"
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        count = answered(file.readinto(buffer[filled:]))
         if not count:
             return False
         filled += count
     return True
+
+
+def rest_answers(file: str, begin: int, end: int) -> bool:
+    """Return whether a file can be read but for its bytes [begin, end), so that it is not its mount
+    that is away: most of some other places, none of which the system has in memory."""
+    try:
+        with open_regular(Path(file)) as opened:
+            number = opened.fileno()
+            drop_from_memory(number)
+            no_reading_ahead(number)
+            rest = os.fstat(number).st_size - (end - begin)
+            places = [random.randrange(rest) for _ in range(_PROBES)]
+            raw = unbuffered(opened)
+            found = [_answers(raw, at if at < begin else at + end - begin) for at in places]
+    except (OSError, ValueError):  # ValueError: there is no rest
+        return False
+    return 4 * sum(found) >= 3 * _PROBES
+
+
+def _answers(file: io.FileIO, place: int) -> bool:
+    try:
+        return _filled(file, memoryview(bytearray(1)), place)
+    except OSError:
+        return False
 
 
 _LOCAL = LocalFiles()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spectrum_tui.core.checkpoint.unbuffered import next_bytes, unbuffered
 from spectrum_tui.core.disk import open_regular
 
 _PIECE = 1 << 20
@@ -36,7 +37,8 @@ def file_is_blob(path: Path, blob: str, counted: Callable[[int], None]) -> bool:
     step."""
     with open_regular(path) as file:
         digest = hasher(blob, os.fstat(file.fileno()).st_size)
-        while chunk := file.read(_PIECE):
+        raw = unbuffered(file)
+        while chunk := next_bytes(raw, _PIECE):
             digest.update(chunk)
             counted(len(chunk))
     return bool(digest.hexdigest() == blob)

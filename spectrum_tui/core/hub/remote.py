@@ -19,6 +19,7 @@ from spectrum_tui.core.checkpoint.file_state import is_hex_id
 from spectrum_tui.core.checkpoint.heads import header_length
 from spectrum_tui.core.checkpoint.identity import Identity
 from spectrum_tui.core.checkpoint.shards import INDEX_FILE, SINGLE_FILE, choose_shards
+from spectrum_tui.core.checkpoint.unbuffered import next_bytes, unbuffered
 from spectrum_tui.core.disk import open_regular
 from spectrum_tui.core.errors import CheckpointError, SpectrumError
 from spectrum_tui.core.hub.cache import (
@@ -225,8 +226,9 @@ class _Reader:
             return b""
         if is_as_announced(self.folder, name, self.blobs[name]):
             with contextlib.suppress(OSError), open_regular(self.folder / name) as file:
-                file.seek(start)
-                return file.read(end - start)
+                raw = unbuffered(file)
+                raw.seek(start)
+                return next_bytes(raw, end - start)
         data = self.patience.ask(
             lambda: within(lambda: self._fetch(name, start, end), end - start, 3 * _timeout())
         )

@@ -8,7 +8,9 @@ it is used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -30,6 +32,7 @@ KEPT = 2
 
 
 _LOCK = ".lock"
+_TRIES = 100
 
 
 class WholeFiles:
@@ -37,7 +40,7 @@ class WholeFiles:
     read, and keeps the two that were read last."""
 
     def __init__(self, reader: RangeReader, folder: Path) -> None:
-        self._reader, self._folder = reader, folder / secrets.token_hex(8)
+        self._reader, self._within, self._folder = reader, folder, folder
         self._here: OrderedDict[str, Path] = OrderedDict()
         self._in_use: dict[str, int] = {}
         self._changed = threading.Condition()
@@ -46,15 +49,13 @@ class WholeFiles:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[WholeFiles]:
-        """Make the folder, and take it away with all that is in it at the end."""
-        handle: int | None = None
-        lock = _lock_of(self._folder)
+        """Have a folder of its own, and take it away with all that is in it at the end."""
         try:
-            disk.make_folder(self._folder.parent)
-            with contextlib.suppress(file_locks.NoLocksError):  # nor does anybody remove it then
-                handle = file_locks.take(lock)
+            disk.make_folder(self._within)
+            self._folder, handle = _own_folder(self._within)
         except OSError as exc:
-            raise _unwritable(self._folder, exc) from None
+            raise _unwritable(self._within, exc) from None
+        lock = _lock_of(self._folder)
         try:
             yield self
         finally:
@@ -109,7 +110,7 @@ class WholeFiles:
             with self._changed:
                 self._here[file] = path
         except OSError as exc:
-            raise _unwritable(path, exc) from None
+            raise _unwritable(self._folder, exc) from None
         finally:
             with self._changed:
                 self._coming.discard(file)
@@ -123,6 +124,21 @@ class WholeFiles:
                     return
                 if not self._in_use.get(file):
                     disk.remove(self._here.pop(file))
+
+
+def _own_folder(folder: Path) -> tuple[Path, int | None]:
+    """Return the name for a folder in `folder` that no other process uses, and the lock beside it;
+    None where there are no locks, and so nobody who removes what others have left."""
+    for _ in range(_TRIES):
+        place = folder / secrets.token_hex(8)
+        try:
+            handle = file_locks.take(_lock_of(place))
+        except file_locks.NoLocksError:
+            return place, None
+        if handle is not None:
+            return place, handle
+        # `remove_leftovers` of another process has found the file before it was locked.
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -159,8 +175,8 @@ def _is(remote: RemoteFile, path: Path) -> bool:
     return not remote.blob or file_is_blob(path, remote.blob, lambda count: None)
 
 
-def _unwritable(path: Path, exc: OSError) -> OutputError:
+def _unwritable(folder: Path, exc: OSError) -> OutputError:
     return OutputError(
-        f"{path.parent} cannot hold the files of the model one at a time ({reason_of(exc)}).",
+        f"{folder} cannot hold the files of the model one at a time ({reason_of(exc)}).",
         "Free some space there, or set SPECTRUM_TUI_CACHE to a folder on a larger disk.",
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 
+from spectrum_tui.core.checkpoint.mounts import out_of_reach, patiently
 from spectrum_tui.core.errors import CheckpointError
 
 OWNED = "org/name, as in Qwen/Qwen3-0.6B"
@@ -26,9 +28,10 @@ def local_folder(model: str) -> Path | None:
         raise CheckpointError(
             "No model is given.", "Give a folder or a model id like org/name.", field="model"
         )
+    path = Path(model)
     try:
-        path = Path(model).expanduser()
-        if path.is_dir():
+        path = path.expanduser()
+        if patiently(partial(_is_folder, path)):
             return path
         if path.is_file():
             raise CheckpointError(
@@ -43,6 +46,17 @@ def local_folder(model: str) -> Path | None:
             f"There is no folder {model}.", "Check the path for a typing error.", field="model"
         )
     return None
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a folder is there; raises OSError, and OutOfReachError where its mount is
+    away."""
+    try:
+        return path.is_dir()
+    except OSError as exc:
+        if error := out_of_reach(path, exc):
+            raise error from None
+        raise
 
 
 def display_name(folder: Path) -> str:

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from spectrum_tui.core.checkpoint.file_state import check_unchanged
+from spectrum_tui.core.checkpoint.mounts import patiently
 from spectrum_tui.core.errors import HubError, OutOfReachError
 from spectrum_tui.core.events import (
     KEPT,
@@ -38,6 +40,7 @@ from spectrum_tui.core.naming.layers import Layer
 from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.platforms import cores
 from spectrum_tui.core.scanning import cluster, libraries
+from spectrum_tui.core.scanning.absence import unchanged
 from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.cluster_nodes import (
     Cluster,
@@ -113,7 +116,7 @@ def scan(
     except StoppedError:
         state.gave_up = True
     with _as_a_stop(state, cancelled):
-        check_unchanged(plan.files)
+        yield from unchanged(plan.files, cancelled)
     if watch is not None and watch.note:
         state.notes.append(watch.note)
     stopped = done + failed < len(plan.layers) or state.gave_up
@@ -138,7 +141,7 @@ def _events(
 ) -> Generator[ScanEvent]:
     """Everything that happens in a scan but its end."""
     holder = lock.take_soon()
-    check_unchanged(plan.files)
+    patiently(partial(check_unchanged, plan.files))
     known = _known(plan)
     works = [LayerWork(layer, known, plan.precision) for layer in plan.layers]
     plan = plan if holder else _with_fastest_library(plan, works)

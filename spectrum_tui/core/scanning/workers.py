@@ -19,7 +19,7 @@ from spectrum_tui.core.journal.spectra import KeptSpectrum
 from spectrum_tui.core.naming.parameters import MatrixRef
 from spectrum_tui.core.numbers import counted, size
 from spectrum_tui.core.platforms import known_free
-from spectrum_tui.core.scanning.absence import Absence
+from spectrum_tui.core.scanning.absence import Absence, Alone
 from spectrum_tui.core.scanning.devices import (
     CPU,
     current,
@@ -139,7 +139,7 @@ class Workers:
         self._lock = threading.Lock()
         self._cpu_turn = threading.Lock()
         self._stop = threading.Event()
-        self._absence = Absence(self._stop, lambda text: self._events.put(ScanNote(text)))
+        self._absence = Absence(self._stop.wait, lambda text: self._events.put(ScanNote(text)))
         self._running: list[threading.Thread] = []
 
     @property
@@ -316,12 +316,12 @@ class Workers:
 
     def _spectrum(self, matrix: MatrixRef, on: str) -> svd.Spectrum:
         """Return the singular values, as soon as the files can be read."""
-        rows, columns = matrix.rows, matrix.columns
+        rows, columns, alone = matrix.rows, matrix.columns, Alone()
         while True:
             try:
                 found = svd.singular_values(matrix.values, rows, columns, on, self._precision)
             except OutOfReachError as exc:
-                self._absence.wait(exc)
+                self._absence.wait(exc, alone.waits(exc))
             else:
                 self._absence.over()
                 return found

@@ -8,16 +8,19 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from spectrum_tui.core.checkpoint import identity, samples
+from spectrum_tui.core.checkpoint import identity, mounts, samples
+from spectrum_tui.core.checkpoint.file_state import FileState
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.identity import Identity, agree, remember, same_contents
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError
 from spectrum_tui.core.files import cache_dir
+from spectrum_tui.core.platforms import Mount
 from tests.checkpoints import llama, save, save_in_hub_cache
 
 FILE = "model.safetensors"
@@ -203,6 +206,7 @@ def test_samples_that_took_long_are_taken_while_the_files_are_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "SLOW", -1.0)
+    monkeypatch.setattr(mounts, "mount_of", lambda device: Mount("ext4", "/dev/vda", "rw,noatime"))
     file = save(tmp_path, llama(1)) / FILE
     before = fingerprint(tmp_path)
     assert not (cache_dir() / "identities").exists()  # just written: another change may follow
@@ -219,6 +223,35 @@ def test_samples_that_took_long_are_taken_while_the_files_are_as_they_were(
     overwrite(file, data)
     assert fingerprint(tmp_path) == before != changed
     save(tmp_path, llama(1), config={"num_experts": 3})
+    assert fingerprint(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        Mount("fuse.squashfuse_ll", "squashfuse_ll", "rw"),
+        Mount("squashfs", "/dev/loop0", "ro"),
+        Mount("overlay", "overlay", "rw"),
+        Mount("ext4", "/dev/vdb", "ro"),
+        Mount("ext4", "/dev/loop0", "rw"),
+        Mount("nfs4", "filer:/m", "rw"),
+        Mount(),
+    ],
+)
+def test_another_model_in_an_image_at_the_same_path_is_another_one(
+    mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever makes an image chooses the times of its files, and their numbers are 1, 2, ..."""
+    state = FileState(device=1, inode=2, size=0, mtime_ns=0, ctime_ns=0)
+    monkeypatch.setattr(identity, "SLOW", -1.0)
+    monkeypatch.setattr(mounts, "mount_of", lambda device: mount)
+    monkeypatch.setattr(
+        FileState, "of", lambda stat: replace(state, size=stat.st_size, device=stat.st_dev)
+    )
+    file = save(tmp_path, llama(1)) / FILE
+    before = fingerprint(tmp_path)
+    data = file.read_bytes()
+    overwrite(file, flipped(data, len(data) - 1))
     assert fingerprint(tmp_path) != before
 
 

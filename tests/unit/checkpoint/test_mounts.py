@@ -8,7 +8,8 @@ import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -18,14 +19,15 @@ from spectrum_tui.core.checkpoint import heads, mounts, samples
 from spectrum_tui.core.checkpoint.file_state import check_unchanged
 from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
 from spectrum_tui.core.checkpoint.identity import remember
-from spectrum_tui.core.checkpoint.mounts import are_on_demand, out_of_reach
+from spectrum_tui.core.checkpoint.mounts import lie_on_demand, out_of_reach
 from spectrum_tui.core.checkpoint.samples import BLOCK, GLIMPSES
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError, OutOfReachError
+from spectrum_tui.core.platforms import Mount
 from tests.checkpoints import llama, save, save_in_hub_cache
 
 FILE = "model.safetensors"
 
-HF_MOUNT = ("fuse", "hf-mount")
+HF_MOUNT = Mount("fuse", "hf-mount")
 
 
 @pytest.fixture
@@ -163,6 +165,16 @@ broken
 """
 
 
+class _On:
+    """A path whose file is on a device."""
+
+    def __init__(self, device: int) -> None:
+        self.st_dev = device
+
+    def stat(self) -> _On:
+        return self
+
+
 @pytest.mark.parametrize(
     ("minor", "mount", "on_demand", "network"),
     [
@@ -187,17 +199,18 @@ def test_mounts_are_told_by_type_and_source(
     table.write_text(TABLE)
     monkeypatch.setattr(platforms, "Path", lambda path: table)
     device = os.makedev(0, minor)
-    assert platforms.mount_of(device) == mount
-    assert are_on_demand([os.makedev(254, 0), device]) is on_demand
+    assert platforms.mount_of(device)[:2] == mount
+    files: Any = [_On(os.makedev(254, 0)), _On(device)]
+    assert lie_on_demand(files) is on_demand
     error = out_of_reach(Path("x"), OSError(errno.EIO, "Input/output error"), device)
     assert (error is not None) is network
 
 
 def test_a_system_without_such_a_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(platforms, "Path", lambda path: tmp_path / "none")
-    assert platforms.mount_of(1) == platforms.mount_of(-1) == ("", "")
+    assert platforms.mount_of(1) == platforms.mount_of(-1) == Mount()
     monkeypatch.delattr(os, "major")
-    assert platforms.mount_of(1) == ("", "")
+    assert platforms.mount_of(1) == Mount()
 
 
 @pytest.mark.parametrize(
@@ -248,14 +261,66 @@ def test_a_disk_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("mounted")
 @pytest.mark.parametrize("module", [heads, samples])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EAGAIN])
+@pytest.mark.parametrize("times", [3, 10**9])
 def test_a_look_while_the_network_is_away(
-    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: ModuleType,
+    number: int,
+    times: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """It is tried again for some seconds; Python says None where a read without a buffer has
+    EAGAIN."""
+    failures = iter(range(times))
+
     class Broken(io.FileIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            raise OSError(errno.EIO, "Input/output error")
+        def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]
+            if next(failures, None) is None:
+                return super().read(size)
+            if number == errno.EAGAIN:
+                return None
+            raise OSError(number, os.strerror(number))
 
     folder = save(tmp_path, llama(1))
-    monkeypatch.setattr(module, "io", SimpleNamespace(FileIO=Broken))
+    whole = looked_at(folder)
+    monkeypatch.setattr(mounts, "WAITS", (0.0,) * 4)
+    monkeypatch.setattr(module, "unbuffered", lambda file: Broken(file.fileno(), closefd=False))
+    if times < len(mounts.WAITS):
+        assert read_checkpoint(folder) == whole
+        return
     with pytest.raises(OutOfReachError, match=r"is out of reach .* Check its mount"):
         read_checkpoint(folder)
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its device is not known then; of two mounts at one place, the later one counts."""
+    table = tmp_path / "mountinfo"
+    below = "\n140 27 0:60 / /mnt/a\\040b/c rw - ext4 /dev/vdb rw"
+    table.write_text(TABLE + below + below.replace("ext4", "nfs4").replace("0:60", "0:61"))
+    monkeypatch.setattr(platforms, "Path", lambda path: table)
+    assert platforms.mount_at(Path("/mnt/a b/m")).kind == "fuse.sshfs"
+    assert platforms.mount_at(Path("/mnt/a b/c/m")).kind == "nfs4"
+    assert platforms.mount_at(Path("/mnt/aa")).kind == "ext4"
+    error = out_of_reach(Path("/mnt/a b/m"), OSError(errno.EIO, "Input/output error"))
+    assert error is not None and error.passes
+    assert lie_on_demand([Path("/mnt/a b/m")])
+    table.unlink()
+    assert platforms.mount_at(Path("/mnt/a b/m")) == Mount()
+
+
+def test_a_mount_whose_files_cannot_be_looked_at_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = read_checkpoint(save(tmp_path, llama(1))).states
+    monkeypatch.setattr(mounts, "mount_of", lambda device: HF_MOUNT)
+
+    def stat(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(OutOfReachError, match=r"Check its mount") as found:
+        check_unchanged(states)
+    assert found.value.passes

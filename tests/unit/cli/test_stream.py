@@ -12,6 +12,7 @@ from spectrum_tui.cli import downloading, main
 from spectrum_tui.core.checkpoint import mounts
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.hub.transfer import Progress
+from spectrum_tui.core.platforms import Mount
 from spectrum_tui.core.scanning import streaming
 from tests.checkpoints import llama, save
 from tests.fake_hub import FakeHub
@@ -171,6 +172,6 @@ def test_a_dry_run_of_a_mount_says_that_it_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     folder = save(tmp_path / "mounted", llama(1))
-    monkeypatch.setattr(mounts, "mount_of", lambda device: ("fuse", "hf-mount"))
+    monkeypatch.setattr(mounts, "mount_of", lambda device: Mount("fuse", "hf-mount"))
     assert main.main(["scan", str(folder), "--dry-run", "--device", "cpu"]) == 0
     assert "read through a mount, which fetches what is read" in capsys.readouterr().out

@@ -8,16 +8,20 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from spectrum_tui.core import disk
-from spectrum_tui.core.checkpoint import mounts, sources
+from spectrum_tui.core.checkpoint import file_state, mounts, sources
+from spectrum_tui.core.checkpoint.file_state import FileState
+from spectrum_tui.core.checkpoint.headers import read_checkpoint
+from spectrum_tui.core.checkpoint.sources import rest_answers
 from spectrum_tui.core.errors import OutOfReachError
 from spectrum_tui.core.events import LayerFailed, ScanEnded, ScanEvent, ScanNote
+from spectrum_tui.core.platforms import Mount
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import absence
 from spectrum_tui.core.scanning.absence import Absence
@@ -50,7 +54,7 @@ class Failing:
             return real(file, buffer, offset)
 
         monkeypatch.setattr(sources, "_filled", filled)
-        monkeypatch.setattr(mounts, "mount_of", lambda device: ("fuse", "hf-mount"))
+        monkeypatch.setattr(mounts, "mount_of", lambda device: Mount("fuse", "hf-mount"))
 
 
 def scanned(tmp_path: Path, cancelled: Callable[[], bool] = lambda: False) -> Events:
@@ -108,6 +112,87 @@ def test_a_stop_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert ended.reason == "stopped" and time.monotonic() - begin < 50
 
 
+def failed_in(events: Events) -> list[str]:
+    return [event.reason for event in events if isinstance(event, LayerFailed)]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_part_that_can_never_be_read_fails_alone(
+    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mount is not away where the rest of the file can be read; nor is anything said of it."""
+    save(tmp_path / "model", llama(2))
+    tensors = read_checkpoint(tmp_path / "model").tensors
+    bad = next(tensor for tensor in tensors if tensor.name.endswith("0.mlp.up_proj.weight"))
+    real, tries = sources._filled, list[int]()
+
+    def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
+        if bad.start <= offset < bad.end:
+            tries.append(offset)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(file, buffer, offset)
+
+    monkeypatch.setattr(sources, "_filled", filled)
+    monkeypatch.setattr(mounts, "mount_of", lambda device: Mount("fuse", "hf-mount"))
+    settings = Settings(
+        model=str(tmp_path / "model"),
+        device="cpu",
+        output_dir=str(tmp_path / "out"),
+        batch_size=batch,
+    )
+    events: Events = list(run_scan(settings))
+    (reason,) = failed_in(events)
+    assert reason == (
+        "model.safetensors is out of reach (Input/output error), though the rest of the file can "
+        "be read."
+    )
+    assert len(tries) == absence.TRIES
+    assert not [event for event in events if isinstance(event, ScanNote)]
+    (ended,) = [event for event in events if isinstance(event, ScanEnded)]
+    assert ended.reason == "finished" and ended.failed == 1
+
+
+def test_a_file_of_which_little_can_be_read_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(bytes(1000))
+    assert rest_answers(str(file), 10, 500)
+    assert not rest_answers(str(file), 0, 1000)
+    assert not rest_answers(str(tmp_path / "none"), 0, 1)
+    real, number = sources._filled, iter(range(100))
+
+    def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
+        assert not 10 <= offset < 500
+        if next(number) % 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(file, buffer, offset)
+
+    monkeypatch.setattr(sources, "_filled", filled)
+    assert not rest_answers(str(file), 10, 500)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_the_last_look_at_the_files_waits_too(
+    cancels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    real = file_state.check_unchanged
+
+    def check(files: Mapping[str, FileState | None]) -> None:
+        looks.append(None)
+        if cancels or len(looks) < 4:
+            raise OutOfReachError("x is out of reach.", passes=True)
+        real(files)
+
+    monkeypatch.setattr(absence, "check_unchanged", check)
+    events = scanned(tmp_path, cancelled=lambda: cancels and len(looks) > 1)
+    assert end_of(events).reason == ("stopped" if cancels else "finished")
+    notes = [event.text for event in events if isinstance(event, ScanNote)]
+    assert notes[0].startswith("x is out of reach. It is waited for")
+    assert cancels or notes[1:] == ["The files can be read again."]
+
+
 def test_what_is_unmounted_in_mid_scan_stops_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +243,7 @@ def test_a_file_that_must_be_asked_for_again_is_not_too_short() -> None:
 
 def test_one_line_tells_of_an_absence_and_one_of_its_end() -> None:
     said: list[str] = []
-    away = Absence(threading.Event(), said.append)
+    away = Absence(threading.Event().wait, said.append)
     error = OutOfReachError("It is away.", passes=True)
     away.over()
     for _ in range(3):
@@ -174,7 +259,7 @@ def test_one_line_tells_of_an_absence_and_one_of_its_end() -> None:
 def test_a_short_absence_is_not_worth_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absence, "TOLD_AFTER", 100.0)
     said: list[str] = []
-    away = Absence(threading.Event(), said.append)
+    away = Absence(threading.Event().wait, said.append)
     error = OutOfReachError("It is away.", passes=True)
     away.wait(error)
     away.over()
