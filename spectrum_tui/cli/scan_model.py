@@ -109,6 +109,8 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     if _is_scored(settings, inspection):
+        if settings.download:
+            say("nothing is downloaded: every score is there")
         return inspection
     short = f"↓ {short_name(inspection.summary.name)}"
     there = downloaded(inspection, lambda share: signals.work(share, short))

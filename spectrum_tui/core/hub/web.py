@@ -69,7 +69,7 @@ def is_web_folder(model: str) -> bool:
 def not_downloaded(url: str) -> HubError:
     """Return the error for a folder on the web that is to be downloaded."""
     return HubError(
-        f"{safe(url)} can be scanned without a download alone.",
+        f"{safe(url)} can be scanned only without a download.",
         "Leave out --download, or download the folder yourself and give its path.",
         field="model",
     )

@@ -43,6 +43,7 @@ from spectrum_tui.core.scanning import cluster, libraries
 from spectrum_tui.core.scanning.absence import unchanged
 from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.cluster_nodes import (
+    LOCAL,
     Cluster,
     StoppedError,
     device_text,
@@ -113,6 +114,8 @@ def scan(
                 done += isinstance(event, LayerDone)
                 failed += isinstance(event, LayerFailed)
                 yield event
+            if plan.cluster is not None and plan.cluster.address == LOCAL:
+                yield ScanNote(_ENDS)
     except StoppedError:
         state.gave_up = True
     with _as_a_stop(state, cancelled):
@@ -121,6 +124,10 @@ def scan(
         state.notes.append(watch.note)
     stopped = done + failed < len(plan.layers) or state.gave_up
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
+
+
+_ENDS = "The cluster that was started for this scan is ended now."
+"""Said of what takes up to 6 s, in which nothing else happens."""
 
 
 @dataclass
