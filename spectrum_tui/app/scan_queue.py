@@ -22,12 +22,13 @@ MOST_NAMED = 3
 @dataclass(slots=True, kw_only=True, eq=False)
 class Queued:
     """A model with what it is scanned by; `said` is how many layers were scored, or why none were,
-    and `path` its score file."""
+    and `path` its score file. One that `lacks_types` has none of those that were chosen."""
 
     summary: ModelSummary
     settings: Settings
     types: tuple[str, ...] = ()
     fresh: bool = False
+    lacks_types: bool = False
     state: State = "waiting"
     said: str = ""
     path: Path | None = None
@@ -107,14 +108,23 @@ class ScanQueue:
         chosen = set(self.models[0].types)
         return tuple(one.name for one in summary.types if one.name in chosen)
 
+    def lacks_types(self, summary: ModelSummary) -> bool:
+        """Return whether a model has none of the types that were chosen for the first."""
+        chosen = bool(self.models) and not _is_default(self.models[0])
+        return chosen and not self.types_for(summary)
+
     @property
     def types_words(self) -> str:
         """How the types of a model that is added are chosen."""
         first = self.models[0] if self.models else None
         if first is None or _is_default(first):
             return "Every type of its matrices is scanned, as by default."
-        chosen = counted(len(first.types), "type")
-        return f"The {chosen} chosen for {first.name} are scanned, of those that it has."
+        if len(first.types) == 1:
+            chosen, lacks = f"The type chosen for {first.name} is scanned", "without it"
+        else:
+            those = f"Those of the {len(first.types):,} types chosen for {first.name}"
+            chosen, lacks = f"{those} that it has are scanned", "that has none of them"
+        return f"{chosen}; of a model {lacks}, every type of its matrices."
 
     def drop(self, model: Queued) -> bool:
         """Take a model out, if its turn has not come yet."""

@@ -34,6 +34,7 @@ from spectrum_tui.worker.client import ScanRunner, ScanSession
 KEPT = "Every finished score is on disk. The next scan of this model continues there."
 LOST = "The cache cannot be written: the scores of this scan will be lost."
 UNSAVED = "The selection that you shaped by hand is in no file yet."
+LACKS_TYPES = "has none of the chosen types: all are scanned"
 IN_LIBRARY = "The scores are in the library: ctrl+l."
 FAILURE_SECONDS = 30
 
@@ -138,13 +139,15 @@ class ScanningApp(BaseApp):
             if later is not None:
                 self.post_message(later)
             return
-        self.queue.add(
-            Queued(
-                summary=summary,
-                settings=replace(self.settings, revision=""),
-                types=self.queue.types_for(summary),
-            )
+        model = Queued(
+            summary=summary,
+            settings=replace(self.settings, revision=""),
+            types=self.queue.types_for(summary),
+            lacks_types=self.queue.lacks_types(summary),
         )
+        self.queue.add(model)
+        if model.lacks_types:
+            self.notify(f"{model.name} {LACKS_TYPES}.", severity="warning", markup=False)
         if not self.runner.progress.live:  # else it has its turn when the others had theirs
             self._go_on()
 

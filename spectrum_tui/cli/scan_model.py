@@ -79,8 +79,8 @@ def chosen_types(settings: Settings, inspection: Inspection) -> tuple[str, ...]:
     raises InputError for settings that it cannot be scanned with."""
     for note in inspection.summary.notes:
         say(f"note: {note}")
-    if settings.revision and inspection.summary.origin == "folder":
-        say("note: --revision is ignored: the files of a folder are read as they are")
+    if settings.revision and inspection.summary.origin not in ("cache", "hub"):
+        say("note: --revision is ignored: files that are not the hub's are read as they are")
     types = match_types(inspection.summary.types, settings.types)
     _check_policy(settings, inspection, types)
     return types

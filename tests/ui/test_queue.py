@@ -105,9 +105,14 @@ async def test_models_are_scanned_one_after_the_other(
 @pytest.mark.parametrize(
     ("first", "wanted", "words", "line"),
     [
-        (("self_attn.k_proj", "lm_head"), ("lm_head", "self_attn.k_proj"), "2 types chosen", "2"),
+        (
+            ("self_attn.k_proj", "lm_head"),
+            ("lm_head", "self_attn.k_proj"),
+            "Those of the 2 types chosen for",
+            "2",
+        ),
         ((), (), "as by default", ""),
-        (("nothing.of.it",), (), "1 type chosen for", ""),
+        (("nothing.of.it",), (), "The type chosen for", ""),
     ],
     ids=["chosen", "default", "none shared"],
 )
@@ -120,8 +125,15 @@ def test_the_types_chosen_for_the_first_model_are_those_of_the_next(
     queue.begin(Queued(summary=llama_8b, settings=Settings(), types=types))
     assert set(queue.types_for(other)) == set(wanted)
     assert words in queue.types_words
-    waits = Queued(summary=other, settings=Settings(), types=queue.types_for(other))
-    assert line_of(waits, 9).plain.endswith(f"waits, {line} types of it" if line else "waits")
+    lacks = queue.lacks_types(other)
+    assert lacks is (first == ("nothing.of.it",))
+    waits = Queued(
+        summary=other, settings=Settings(), types=queue.types_for(other), lacks_types=lacks
+    )
+    said = f"waits, {line} types of it" if line else "waits"
+    assert line_of(waits, 9).plain.endswith(
+        f"{said}{', all types: it has none of the chosen' * lacks}"
+    )
 
 
 async def test_a_failure_does_not_stop_the_next(app: SpectrumApp, control: DirectControl) -> None:

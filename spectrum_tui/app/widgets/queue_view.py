@@ -28,6 +28,8 @@ def line_of(model: Queued, width: int) -> Content:
     said = printable(model.said) or _SAID.get(model.state, "")
     if model.state == "waiting" and model.types:
         said += f", {counted(len(model.types), 'type')} of it"
+    elif model.state in ("waiting", "running") and model.lacks_types:
+        said += ", all types: it has none of the chosen"
     name = Content(model.name)
     gap = " " * max(0, width - name.cell_length)
     style = colour if model.state == "failed" else MUTED
