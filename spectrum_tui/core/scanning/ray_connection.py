@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 _STORE = 100 * 2**20
 """Bytes of the object store of a cluster on this machine: scores and singular values alone."""
+_HEADLESS = ("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+"""How long processes of a cluster on this machine look for one that has ended: else its agents are
+there for 75 s after a scan was killed."""
 _CONNECT = 10.0
 """Seconds after which an address counts as dead."""
 _LIMIT = 60.0
@@ -59,6 +62,7 @@ def connect(ray: Any, address: str, cancelled: Callable[[], bool] = lambda: Fals
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:
         # On this machine alone: whoever reaches a cluster can run programs on it.
+        os.environ.setdefault(*_HEADLESS)
         own = {"_node_ip_address": "127.0.0.1", "num_cpus": cores()}
         quiet |= {"include_dashboard": False, "object_store_memory": _STORE, **own}
     if not address.startswith("ray://"):

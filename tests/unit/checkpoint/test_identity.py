@@ -16,7 +16,7 @@ import torch
 
 from spectrum_tui.core.checkpoint import identity, mounts, samples
 from spectrum_tui.core.checkpoint.file_state import FileState
-from spectrum_tui.core.checkpoint.headers import Checkpoint, read_checkpoint
+from spectrum_tui.core.checkpoint.headers import Checkpoint, is_unchanged, read_checkpoint
 from spectrum_tui.core.checkpoint.identity import Identity, agree, remember, same_contents
 from spectrum_tui.core.errors import CheckpointError, ModelChangedError
 from spectrum_tui.core.files import cache_dir
@@ -249,10 +249,12 @@ def test_another_model_in_an_image_at_the_same_path_is_another_one(
         FileState, "of", lambda stat: replace(state, size=stat.st_size, device=stat.st_dev)
     )
     file = save(tmp_path, llama(1)) / FILE
-    before = fingerprint(tmp_path)
+    before = looked_at(tmp_path)
+    assert is_unchanged(before)
     data = file.read_bytes()
     overwrite(file, flipped(data, len(data) - 1))
-    assert fingerprint(tmp_path) != before
+    assert fingerprint(tmp_path) != before.fingerprint
+    assert not is_unchanged(before)
 
 
 # -- what the config decides ---------------------------------------------------------------------
