@@ -79,8 +79,8 @@ def chosen_types(settings: Settings, inspection: Inspection) -> tuple[str, ...]:
     raises InputError for settings that it cannot be scanned with."""
     for note in inspection.summary.notes:
         say(f"note: {note}")
-    if settings.revision and inspection.summary.origin == "folder":
-        say("note: --revision is ignored: the files of a folder are read as they are")
+    if settings.revision and inspection.summary.origin not in ("cache", "hub"):
+        say("note: --revision is ignored: files that are not the hub's are read as they are")
     types = match_types(inspection.summary.types, settings.types)
     _check_policy(settings, inspection, types)
     return types
@@ -109,6 +109,8 @@ def _prepare(settings: Settings, output: Path, signals: TerminalSignals) -> Insp
     if streaming or inspection.summary.is_local or settings.cluster:
         return inspection
     if _is_scored(settings, inspection):
+        if settings.download:
+            say("nothing is downloaded: every score is there")
         return inspection
     short = f"↓ {short_name(inspection.summary.name)}"
     there = downloaded(inspection, lambda share: signals.work(share, short))

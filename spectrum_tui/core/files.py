@@ -100,7 +100,8 @@ def slug(model: str) -> str:
     # Not every text can be asked for as a path: a NUL, an unknown ~user, 300 characters.
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         path = Path(model).expanduser()
-        if path.is_absolute() or model.startswith(("~", ".")) or path.is_dir():
+        is_below_here = len(path.parts) > 1 and path.is_dir()
+        if path.is_absolute() or model.startswith(("~", ".")) or is_below_here:
             name = path.resolve().name
     return slug_of_name(name)
 

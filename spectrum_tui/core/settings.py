@@ -251,7 +251,7 @@ class Settings:
         flag="--download",
         takes="nothing",
         default=False,
-        help="download a model on the hub before it is scanned, in any case",
+        help="download a model on the hub before it is scanned, unless every score is there",
         changes="speed",
     )
     output_dir: str = setting(

@@ -29,7 +29,7 @@ from spectrum_tui.core.events import (
 )
 from spectrum_tui.core.requests import DownloadProgress
 from spectrum_tui.core.settings import METRIC
-from spectrum_tui.worker.rates import RATE_SECONDS, Rate, Window, network_left, seconds_left
+from spectrum_tui.worker.rates import RATE_SECONDS, Rate, Window, over_network, seconds_left
 
 RECENT = 200
 """How many of the newest scores are kept for the screen."""
@@ -74,7 +74,9 @@ class InWork:
 @dataclass(slots=True, kw_only=True)
 class Snapshot:
     """The state at one moment; the containers are copies. `of_files` are what was said of the score
-    files, after the end of the scan."""
+    files, after the end of the scan, `resumed_cost` the work that an earlier one had done.
+    `of_time` is the part of the time that is over, where the network may take longer than the
+    work."""
 
     phase: Phase = "idle"
     reason: str = ""
@@ -89,6 +91,8 @@ class Snapshot:
     resumed: int = 0
     cost: float = 0.0
     cost_done: float = 0.0
+    resumed_cost: float = 0.0
+    of_time: float | None = None
     memory: int = 0
     elapsed: float = 0.0
     eta: float | None = None
@@ -110,9 +114,12 @@ class Snapshot:
 
     @property
     def share(self) -> float:
-        """The part of the work that is done, 0 to 1; work, not layers. Of the download before."""
+        """The part of the work that is done, 0 to 1; work, not layers. Of the download before, and
+        of the time where values come over the network."""
         if not self.layers and self.download.total:
             return self.download.done / self.download.total
+        if self.of_time is not None:
+            return self.of_time
         if self.cost > 0:
             return min(1.0, self.cost_done / self.cost)
         return (self.done + self.failed) / self.layers if self.layers else 0.0
@@ -192,7 +199,7 @@ class ScanProgress:
                 case LayerFailed():
                     self._layer_failed(event)
                 case Fetched():
-                    self._state.fetched = event
+                    self._fetched(event)
                 case ScanNote():
                     state = self._state
                     if state.phase in LIVE:
@@ -217,6 +224,7 @@ class ScanProgress:
                 state,
                 elapsed=max(0.0, now - self._began),
                 eta=self._eta(now),
+                of_time=self._of_time(),
                 layers_per_second=layers,
                 bytes_per_second=nbytes,
                 in_work=tuple(self._in_work.values()),
@@ -245,6 +253,7 @@ class ScanProgress:
         self.names = LayerNames()
         self._rates, self._rate = Window(RATE_SECONDS), Rate()
         self._workers, self._expected, self._elsewhere = 0, 0.0, False
+        self._speed, self._over = 0.0, 0.0
         self._began = self._ended = self._clock()
         self._rates.restart(self._began)
 
@@ -259,6 +268,11 @@ class ScanProgress:
         if len(event.names) == sum(event.types.values()):
             self.names = LayerNames(event.names, event.types)
         self._rates.restart(self._clock())
+
+    def _fetched(self, event: Fetched) -> None:
+        self._state.fetched = event
+        if event.speed:
+            self._speed = event.speed
 
     def _scored(self, event: LayerDone) -> None:
         self._scores.append((event.layer, event.metrics[self.metric]))
@@ -284,6 +298,7 @@ class ScanProgress:
         if event.resumed:
             # Read back, not computed: it must not make the machine look faster than it is.
             self._rates.restart(self._clock())
+            self._state.resumed_cost += event.cost
             return
         self._rates.add(self._clock(), event.bytes)
         if event.seconds:  # none where another scan computed it
@@ -311,13 +326,33 @@ class ScanProgress:
         """Seconds left at the rate of the last minute, of what was measured before the first
         matrix; for the work or for what is still to come over the network, whichever takes longer.
         None where nothing can be said, as while the network is waited for."""
-        rate, workers = self._rate.seconds_per_cost, self._workers
-        if not rate:
-            rate, workers = self._expected, self._state.batch_size
+        rate, workers = self._pace()
         if rate <= 0 or self._state.phase not in ("running", "stopping"):
             return None
-        if self._state.fetched.waited:
+        fetched = self._state.fetched
+        if fetched.waited:
             return None
         in_work = [(work.cost, now - work.since) for work in self._in_work.values()]
         work = seconds_left(self._state.cost - self._state.cost_done, rate, workers, in_work)
-        return max(work, network_left(self._state.fetched))
+        return max(work, over_network(fetched.total - fetched.done, self._speed))
+
+    def _pace(self) -> tuple[float, int]:
+        """Return the seconds per unit of cost, and by how many workers."""
+        if rate := self._rate.seconds_per_cost:
+            return rate, max(1, self._workers)
+        return self._expected, max(1, self._state.batch_size)
+
+    def _of_time(self) -> float | None:
+        """Return how much of the scan's time is over: what is left of the work or of the bytes,
+        whichever takes longer, of what that takes in all; never less than before. None without a
+        network."""
+        state, (rate, workers) = self._state, self._pace()
+        total, speed = state.fetched.total, self._speed
+        if not total or not speed or state.cost <= 0:
+            return None
+        begun = state.resumed_cost / state.cost
+        whole = max((state.cost - state.resumed_cost) * rate / workers, over_network(total, speed))
+        work = (state.cost - state.cost_done) * rate / workers
+        left = max(work, over_network(total - state.fetched.done, speed))
+        self._over = max(self._over, begun + (1 - begun) * (1 - left / whole))
+        return self._over

@@ -91,9 +91,9 @@ def seconds_left(
     return max(longest, (cost_left * seconds_per_cost - sum(done)) / max(1, workers))
 
 
-def network_left(fetched: Fetched) -> float:
-    """Return the seconds until everything is here, 0 where nothing can be said."""
-    return (fetched.total - fetched.done) / fetched.speed if fetched.speed > 0 else 0.0
+def over_network(nbytes: int, speed: float) -> float:
+    """Return the seconds that so many bytes take, 0 where nothing can be said."""
+    return max(nbytes, 0) / speed if speed > 0 else 0.0
 
 
 def network_line(fetched: Fetched) -> str:

@@ -306,6 +306,38 @@ def test_a_driver_outside_tries_again(
     assert tried == ["ray://head:10001"] * tries
 
 
+STARTS = """
+from spectrum_tui.core.scanning.ray_connection import connect, imported_ray
+connect(imported_ray(), "local")
+print("connected", flush=True)
+input()
+"""
+
+
+def of_one_start(mark: str) -> list[int]:
+    """The processes that have a mark in their environment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in place.read_bytes():
+                found.append(int(place.parent.name))
+    return found
+
+
+def test_a_cluster_of_one_scan_ends_with_it_however_that_ends(tmp_path: Path) -> None:
+    mark = f"STARTED_BY={tmp_path}"
+    environ = {**os.environ, **dict([mark.split("=")])}
+    command, pipe = [sys.executable, "-c", STARTS], subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe) as driver:
+        assert driver.stdout is not None and b"connected" in driver.stdout.readline()
+        assert len(of_one_start(mark)) > 2
+        driver.kill()
+    until = time.monotonic() + 20
+    while left := of_one_start(mark):
+        assert time.monotonic() < until, left
+        time.sleep(0.2)
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_what_listens_without_an_answer(stopped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left behind; where it comes at last, the connection is let go."""

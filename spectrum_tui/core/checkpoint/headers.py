@@ -30,7 +30,7 @@ from spectrum_tui.core.checkpoint.identity import (
     same_contents,
     sampled_as,
 )
-from spectrum_tui.core.checkpoint.mounts import lie_on_demand, patiently
+from spectrum_tui.core.checkpoint.mounts import have_true_times, lie_on_demand, patiently
 from spectrum_tui.core.checkpoint.samples import AT_ONCE, SMALL, Contents
 from spectrum_tui.core.checkpoint.shards import (
     INDEX_FILE,
@@ -247,10 +247,13 @@ def _expert(tensor: Tensor) -> int:
 
 
 def is_unchanged(checkpoint: Checkpoint) -> bool:
-    """Return whether `read_checkpoint` would find the same again, without a look into the
-    shards."""
+    """Return whether `read_checkpoint` would find the same again, without a look into the shards
+    where their times tell that."""
+    states = checkpoint.states
     try:
-        check_unchanged(checkpoint.states)
+        check_unchanged(states)
+        if not have_true_times((state.device, state.ctime_ns) for state in states.values()):
+            return read_checkpoint(checkpoint.folder).identity == checkpoint.identity
         return _unread(checkpoint.folder) == replace(
             checkpoint, tensors=(), fingerprint="", identity=NOT_KNOWN
         )

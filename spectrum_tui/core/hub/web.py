@@ -38,7 +38,7 @@ from spectrum_tui.core.hub.names import hush_client
 from spectrum_tui.core.hub.outage import lost
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.remote import FIRST_READ, MAX_REMOTE_JSON, WORKERS, HeaderBytes
-from spectrum_tui.core.text import safe
+from spectrum_tui.core.text import safe, shortened
 from spectrum_tui.core.together import each
 
 SAMPLES = 64
@@ -46,6 +46,9 @@ SAMPLES = 64
 
 SAMPLE = 8192
 """Bytes of each, around the end of a tensor."""
+
+MOST_OF_NAME = 96
+"""Characters of a name: as many as the hub allows."""
 
 _NEEDED = "It must hold config.json, and model.safetensors or model.safetensors.index.json."
 
@@ -66,17 +69,19 @@ def is_web_folder(model: str) -> bool:
 def not_downloaded(url: str) -> HubError:
     """Return the error for a folder on the web that is to be downloaded."""
     return HubError(
-        f"{safe(url)} can be scanned without a download alone.",
+        f"{safe(url)} can be scanned only without a download.",
         "Leave out --download, or download the folder yourself and give its path.",
         field="model",
     )
 
 
 def web_name(url: str) -> str:
-    """Return what a model at this address is called: the last part of its path."""
+    """Return what a model at this address is called: the last part of its path, which is never read
+    as a path on this machine."""
     parts = urlsplit(url)
-    names = [part for part in unquote(parts.path).split("/") if part]
-    return safe(names[-1]) if names else safe(parts.hostname or "model")
+    names = (part.strip().lstrip(".~") for part in unquote(parts.path).split("/"))
+    name = next(filter(None, reversed([*names])), parts.hostname or "model")
+    return shortened(safe(name), MOST_OF_NAME)
 
 
 def read_web(url: str, patience: Patience | None = None) -> WebModel:
@@ -115,7 +120,7 @@ def check_address(url: str) -> SplitResult:
             "Give https://HOST/FOLDER or s3://BUCKET/FOLDER.",
             field="model",
         )
-    if not url.isprintable() or " " in url:
+    if not url.isprintable() or " " in url or not parts.hostname:
         raise HubError(f"{url!r} is no usable address.", "Check it.", field="model")
     return parts
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spectrum_tui.core.checkpoint.headers import Checkpoint
+from spectrum_tui.core.checkpoint.mounts import patiently
 from spectrum_tui.core.errors import CheckpointError, NotHereError, SpectrumError
 from spectrum_tui.core.files import cache_note
 from spectrum_tui.core.gc_pause import without_collections
@@ -69,7 +71,8 @@ def inspect_model(
     typed = trimmed(model)
     place = place_of(typed)
     seen = place.look(typed, revision, patience)
-    found = describe(
+    described = partial(
+        describe,
         typed,
         seen.origin,
         seen.checkpoint,
@@ -77,6 +80,7 @@ def inspect_model(
         revision=seen.revision,
         local=seen.local,
     )
+    found = patiently(described)
     summary = replace(found.summary, free=seen.free)
     return replace(found, summary=summary, place=place, files=seen.files, web=seen.web)
 
@@ -176,7 +180,7 @@ def with_exact_names(inspection: Inspection, settings: Settings = DEFAULTS) -> I
     class that does not fit. Where the names cannot be known, `summary.notes` say why.
     """
     with without_collections():
-        dequantised, plan = exact_plan(inspection, settings)
+        dequantised, plan = patiently(partial(exact_plan, inspection, settings))
         check_loads(inspection.checkpoint, plan, inspection.summary.model)
         model = plan_layers(plan)
     dropped = tuple((name, "only used by an inference engine") for name in dequantised.dropped)

@@ -32,6 +32,7 @@ from spectrum_tui.core.layer_types import (
     is_task_head,
     layer_type,
 )
+from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.results.results import (
     EmbeddingParameter,
     Generation,
@@ -72,7 +73,8 @@ def save_scores(
 
 
 def _replaced(files: OutputFiles, result: Result, text: str) -> str:
-    """Return what to say where a file of scores of other weights is there; empty otherwise."""
+    """Return what to say where a file is there of scores of other weights, or of types of these
+    that the result has not; empty otherwise."""
     try:
         before = _read(files.scores) if is_file(files.scores) else text
     except ResultsError:
@@ -83,10 +85,23 @@ def _replaced(files: OutputFiles, result: Result, text: str) -> str:
     if earlier is None or not earlier.checkpoint:
         return f"{name} held scores that are not known as those of these weights: it is replaced."
     if same_contents(earlier.checkpoint, result.checkpoint):
-        return ""
+        return _left_out(name, earlier.scores, result.scores)
     return (
         f"{name} held the scores of other weights of that name: it is replaced. Their next scan "
         "starts from what was computed of them; another --output-dir keeps both files."
+    )
+
+
+def _left_out(name: str, earlier: Scores, now: Scores) -> str:
+    """Return what to say where a file of the same weights had types that are not written now."""
+    gone = [one for one in earlier.type_names if one not in now.type_names]
+    if not gone:
+        return ""
+    listed = ", ".join(safe(one) for one in gone[:3]) + (", …" if len(gone) > 3 else "")
+    types = counted(len(gone), "more type", "more types")
+    return (
+        f"{name} held {types} ({listed}), not asked for now: left out of it. "
+        "Their scores are kept: a scan with them writes them again, and computes none."
     )
 
 

@@ -14,6 +14,8 @@ from spectrum_tui.core.numbers import counted
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder
 from spectrum_tui.core.scanning.devices import CPU
 
+LOCAL = "local"
+"""The address of a cluster that is started for one scan, on this machine."""
 BASE = 700 * 2**20
 """Bytes of a process of a node beside its matrices: Python, torch, and a model's names."""
 _CORES = 16

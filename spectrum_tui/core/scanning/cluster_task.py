@@ -132,8 +132,9 @@ def _scored(model: _Model, order: WorkOrder) -> Answer:
     in_work = min(order.at_once, len(order.names))
     works = [LayerWork(layers[name], {}, order.precision) for name in order.names]
     with reading_ahead(model.reader, costliest_first(works), model.whole) as reading:
+        # Waiting counts: the driver does not know how many bytes are left for the network.
         workers = Workers(
-            reading,
+            replace(reading, waited=lambda: 0.0),
             kept,
             devices=(order.device,),
             precision=order.precision,

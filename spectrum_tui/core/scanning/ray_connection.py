@@ -20,15 +20,16 @@ from typing import Any, TypeVar
 
 from spectrum_tui.core.errors import InputError, reason_of
 from spectrum_tui.core.platforms import cores
-from spectrum_tui.core.scanning.cluster_nodes import StoppedError
+from spectrum_tui.core.scanning.cluster_nodes import LOCAL, StoppedError
 from spectrum_tui.core.text import safe
 
 T = TypeVar("T")
 
-LOCAL = "local"
-"""The address of a cluster that is started for one scan, on this machine."""
 _STORE = 100 * 2**20
 """Bytes of the object store of a cluster on this machine: scores and singular values alone."""
+_HEADLESS = ("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
+"""How long processes of a cluster on this machine look for one that has ended: else its agents are
+there for 75 s after a scan was killed."""
 _CONNECT = 10.0
 """Seconds after which an address counts as dead."""
 _LIMIT = 60.0
@@ -75,6 +76,7 @@ def connect(ray: Any, address: str, cancelled: Callable[[], bool] = lambda: Fals
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == LOCAL:
         # On this machine alone: whoever reaches a cluster can run programs on it.
+        os.environ.setdefault(*_HEADLESS)
         own = {"_node_ip_address": "127.0.0.1", "num_cpus": cores()}
         quiet |= {"include_dashboard": False, "object_store_memory": _STORE, **own}
     if not address.startswith("ray://"):
@@ -87,9 +89,16 @@ def connect(ray: Any, address: str, cancelled: Callable[[], bool] = lambda: Fals
     except (InputError, StoppedError):
         raise
     except Exception as exc:  # of many kinds; a wrong version is a RuntimeError
-        raise InputError(
-            f"No cluster answers at {address} ({line_of(exc)}).", _hint(address), field="cluster"
-        ) from None
+        raise unanswered(address, exc) from None
+
+
+def unanswered(address: str, exc: Exception) -> InputError:
+    """Return the error for an address where Ray connects to nothing. Its own words for a machine
+    that is in no cluster are about options of its commands."""
+    message = f"No cluster answers at {address} ({line_of(exc)})."
+    if address == "auto" and "any running Ray instance" in str(exc):
+        message = "This machine is in no Ray cluster."
+    return InputError(message, _hint(address), field="cluster")
 
 
 _under_way: list[Future[None]] = []
@@ -168,12 +177,12 @@ def _address(typed: str) -> str:
 def _hint(address: str) -> str:
     if address in ("auto", LOCAL):
         return (
-            "Start one (ray start --head) or join one (--address HOST:6379), or give its address. "
-            "RAY_AUTH_MODE=token, if it asks for a token."
+            "Start one (ray start --head), join one (ray start --address HOST:6379), or give the "
+            "address of one after --cluster. If it asks for a token, set RAY_AUTH_MODE=token."
         )
     return (
         "From a machine outside of the cluster: ray://HOST:10001, with Python and Ray as there. "
-        "RAY_AUTH_MODE=token, if it asks for a token."
+        "If it asks for a token, set RAY_AUTH_MODE=token."
     )
 
 

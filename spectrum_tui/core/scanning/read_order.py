@@ -22,7 +22,8 @@ class Reading:
     """How matrices are read: in this `order`.
 
     `ranges` and `unmarked` are what an entry of the journal says of it. `scored` is called with the
-    name of each matrix that is done, before its event; `events` tell of what is read.
+    name of each matrix that is done, before its event; `events` tell of what is read. `waited` are
+    the seconds for which the thread that asks has waited for values so far: they are no work.
     """
 
     order: Order
@@ -30,6 +31,7 @@ class Reading:
     unmarked: bool = False
     scored: Callable[[str], None] = lambda name: None
     events: Events = field(default_factory=SimpleQueue)
+    waited: Callable[[], float] = lambda: 0.0
 
 
 def costliest_first(works: Iterable[LayerWork]) -> Order:

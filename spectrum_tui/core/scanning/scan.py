@@ -43,6 +43,7 @@ from spectrum_tui.core.scanning import cluster, libraries
 from spectrum_tui.core.scanning.absence import unchanged
 from spectrum_tui.core.scanning.cluster import ClusterWorkers
 from spectrum_tui.core.scanning.cluster_nodes import (
+    LOCAL,
     Cluster,
     StoppedError,
     device_text,
@@ -113,6 +114,8 @@ def scan(
                 done += isinstance(event, LayerDone)
                 failed += isinstance(event, LayerFailed)
                 yield event
+            if plan.cluster is not None and plan.cluster.address == LOCAL:
+                yield ScanNote(_ENDS)
     except StoppedError:
         state.gave_up = True
     with _as_a_stop(state, cancelled):
@@ -123,7 +126,11 @@ def scan(
     yield ScanEnded("stopped" if stopped else "finished", done, failed, tuple(state.notes))
 
 
-@dataclass
+_ENDS = "The cluster that was started for this scan is ended now."
+"""Said of what takes up to 6 s, in which nothing else happens."""
+
+
+@dataclass(kw_only=True)
 class _State:
     """What of a scan is in no event: notes for its end, whether it was cancelled while another
     one was at work, what reads values that are not on this machine and looks at them again, and the

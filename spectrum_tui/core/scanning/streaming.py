@@ -10,7 +10,8 @@ from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from spectrum_tui.core.checkpoint.sources import served
+from spectrum_tui.core.checkpoint.headers import Tensor
+from spectrum_tui.core.checkpoint.sources import ByteSource, Pieces, served
 from spectrum_tui.core.errors import InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
@@ -176,19 +177,40 @@ def _in_ranges(reader: Reader, order: Order) -> Iterator[Reading]:
     plan, events = ReadPlan(order, SEGMENT, reader.files), Events()
     with closing(_scratch(events)) as scratch:
         ahead = ReadAhead(reader, plan, scratch, slots=_slots())
+        timed = _Timed(ahead)
         reading = Reading(
             order=order,
             ranges=reader.where,
             unmarked=reader.unmarked,
             scored=ahead.release,
             events=events,
+            waited=timed.seconds,
         )
-        with served(reader.files, ahead), _telling(reader, plan.nbytes, events):
+        with served(reader.files, timed), _telling(reader, plan.nbytes, events):
             ahead.start()
             try:
                 yield reading
             finally:
                 ahead.finish()
+
+
+class _Timed:
+    """A source that knows how long each thread has read from it."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source, self._own = source, threading.local()
+
+    def read_into(self, tensor: Tensor, pieces: Pieces) -> None:
+        """Fill the buffers as the source does."""
+        begin = time.perf_counter()
+        try:
+            self._source.read_into(tensor, pieces)
+        finally:
+            self._own.seconds = self.seconds() + time.perf_counter() - begin
+
+    def seconds(self) -> float:
+        """Return the seconds of the thread that asks."""
+        return float(getattr(self._own, "seconds", 0.0))
 
 
 def _slots() -> int:
@@ -209,9 +231,10 @@ def _in_whole_files(reader: Reader, order: Order, whole: WholeFiles) -> Iterator
     """Read file by file, each deleted once its matrices are scored."""
     order, needed = file_by_file(order, reader.files)
     total = sum(reader.file(name).size for name in needed)
-    reading = Reading(order=order)
+    timed = _Timed(whole)
+    reading = Reading(order=order, waited=timed.seconds)
     reading.events.put(ScanNote(NO_RANGES))
-    with served(reader.files, whole), _telling(reader, total, reading.events):
+    with served(reader.files, timed), _telling(reader, total, reading.events):
         yield reading
 
 
@@ -232,6 +255,8 @@ def _tell(reader: Reader, total: int, events: Events, over: threading.Event) -> 
     seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
     while not over.wait(TICK):
         came = reader.traffic.nbytes - before
+        if reader.outage.reason:
+            seen.clear()  # else the time of an outage counted as a slow network
         seen.append((time.monotonic(), came))
         (start, first), (now, last) = seen[0], seen[-1]
         speed = (last - first) / (now - start) if now > start else 0.0

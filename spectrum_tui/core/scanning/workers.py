@@ -231,7 +231,7 @@ class Workers:
         name = work.names[index]
         shape = work.shape_of(index)
         self._events.put(LayerStarted(name, work.layer.type, shape, work.matrix_cost))
-        begin = time.perf_counter()
+        begin = self._worked()
         need = memory_need(work.layer) if pool.device == CPU else held_bytes(work.layer)
         score = too_large(need, self._free) or self._attempt(work, index, pool.device)
         if isinstance(score, Setback):
@@ -240,7 +240,11 @@ class Workers:
                 self._put_back(pool, work, index, at_once)
                 return
             score = self._without_the_device(pool, work, index, score.fault)
-        self._keep(work, index, score, time.perf_counter() - begin)
+        self._keep(work, index, score, max(0.0, self._worked() - begin))
+
+    def _worked(self) -> float:
+        """Return a clock of this thread that stands still while it waits for values."""
+        return time.perf_counter() - self._reading.waited()
 
     def _attempt(self, work: LayerWork, index: int, device: str) -> Scored | str | Setback:
         """Return the score, or why there is none, or why it is worth another try.

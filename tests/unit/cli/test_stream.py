@@ -62,7 +62,9 @@ def test_what_is_computed_again_from_whole_files_is_checked(
     assert scan(model, "--stream", *only) == 0
     capsys.readouterr()
     assert scan(model, "--download", *only) == 0
-    assert json.loads(capsys.readouterr().out)["notes"]
+    said = capsys.readouterr()
+    assert json.loads(said.out)["notes"]
+    assert "nothing is downloaded: every score is there" in said.err
     assert scan(model, "--fresh", *only) == 0
     assert json.loads(capsys.readouterr().out)["notes"] == []
 
@@ -164,7 +166,7 @@ def test_a_dry_run_of_a_folder_on_the_web_fetches_headers_alone(
     assert told == {"model": "model", "local": False, "streamed": True, "download_bytes": 0}
     assert all(kind["bytes"] and not kind["scored"] for kind in found["types"])
     assert main.main(["scan", address, "--dry-run", "--device", "cpu", "--download"]) == 2
-    assert "can be scanned without a download alone" in capsys.readouterr().err
+    assert "can be scanned only without a download" in capsys.readouterr().err
     assert not model.out.exists()
 
 

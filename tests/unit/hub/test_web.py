@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from spectrum_tui.cli.main import main
 from spectrum_tui.core.errors import CheckpointError, HubError, ModelChangedError, SpectrumError
 from spectrum_tui.core.events import LayerDone
+from spectrum_tui.core.files import slug, slug_of_name
 from spectrum_tui.core.hub import attended, patience, remote, web
 from spectrum_tui.core.hub.location import MOST_MOVES, RemoteFile, WebLocation
 from spectrum_tui.core.hub.patience import Patience
@@ -200,6 +202,14 @@ def test_a_download_is_refused(address: str, tmp_path: Path) -> None:
         list(run_scan(settings))
 
 
+def test_a_revision_is_said_to_mean_nothing(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert main(["scan", address, "--revision", "v2", "--output-dir", out, "--dry-run"]) == 0
+    assert capsys.readouterr().err.count("note: --revision is ignored") == 1
+
+
 def test_a_first_look_promises_no_scores(online: FakeHub) -> None:
     with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1") as caught:
         read_web("http://127.0.0.1:1/x/y", Patience(()))
@@ -257,6 +267,12 @@ def test_addresses_that_are_refused(address: str) -> None:
     assert "secret" not in str(caught.value) and "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize("typed", ["https://", "https:///x", "http://:80/x", "s3:///x", "gs://"])
+def test_an_address_has_a_host(typed: str) -> None:
+    with pytest.raises(HubError, match="is no usable address"):
+        inspect_model(typed)
+
+
 def test_nobody_there(online: FakeHub) -> None:
     with pytest.raises(HubError, match=r"Cannot reach 127\.0\.0\.1 .connection refused"):
         read_web("http://127.0.0.1:9/model")
@@ -268,6 +284,31 @@ def test_which_addresses_are_folders(online: FakeHub) -> None:
     assert not is_web_folder("org/model")
     assert web_name("https://example.org/a/my%20model/") == "my model"
     assert web_name("https://example.org") == "example.org"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("org/%2e%2e", "org"),
+        ("a/./%2e/", "a"),
+        ("a/%20/", "a"),
+        ("%7eroot", "root"),
+        ("%7e", "example.org"),
+        ("a%2f..%2fb", "b"),
+        ("%2fetc%2fpasswd", "passwd"),
+        ("linked", "linked"),
+        ("x" * 300, f"{'x' * 48} … {'x' * 48}"),
+        ("%1b[31mred", "?[31mred"),
+    ],
+)
+def test_a_name_is_no_path(
+    path: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "linked").symlink_to("elsewhere")
+    assert web_name(f"https://example.org/{path}") == name
+    assert slug(name) == slug_of_name(name)
 
 
 def test_a_folder_in_single_bytes_is_given_up(

@@ -21,6 +21,7 @@ from spectrum_tui.core.checkpoint.headers import read_checkpoint
 from spectrum_tui.core.checkpoint.sources import rest_answers
 from spectrum_tui.core.errors import OutOfReachError
 from spectrum_tui.core.events import LayerFailed, ScanEnded, ScanEvent, ScanNote
+from spectrum_tui.core.model.inspection import inspect_model, with_exact_names
 from spectrum_tui.core.platforms import Mount
 from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.scanning import absence
@@ -110,6 +111,31 @@ def test_a_stop_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     begin = time.monotonic()
     ended = end_of(scanned(tmp_path, cancelled=lambda: reads.count > 2))
     assert ended.reason == "stopped" and time.monotonic() - begin < 50
+
+
+def test_a_look_at_values_before_the_scan_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a tied head that is stored twice has the same values."""
+    tensors = llama(1)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    folder = save(tmp_path, tensors, config={"tie_word_embeddings": True})
+    monkeypatch.setattr(mounts, "WAITS", (0.0,))
+    real, reads = sources._filled, list[int]()
+
+    def filled(file: io.FileIO, buffer: memoryview, offset: int) -> bool:
+        reads.append(offset)
+        if len(reads) == 1:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return real(file, buffer, offset)
+
+    monkeypatch.setattr(sources, "_filled", filled)
+    found = inspect_model(str(folder))
+    first = len(reads)
+    assert first > 1
+    reads.clear()
+    assert with_exact_names(found).summary.types == found.summary.types
+    assert len(reads) > 1
 
 
 def failed_in(events: Events) -> list[str]:

@@ -40,6 +40,7 @@ from spectrum_tui.core.scanning.chunks import Item, Pile
 from spectrum_tui.core.scanning.cluster_nodes import Lost, Node
 from spectrum_tui.core.scanning.cluster_task import Answer, Reference, WorkOrder, carry_out
 from spectrum_tui.core.scanning.layers import memory_need
+from spectrum_tui.core.scanning.ray_connection import unanswered
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.settings import Settings
 from tests.checkpoints import experts, llama, save, spoil
@@ -136,7 +137,7 @@ def scanned(
     monkeypatch.setattr(cluster, "_LOOK", 0.0)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     named = {"model": str(folder), "output_dir": str(folder.parent / "out"), **named}
-    settings = Settings(cluster="auto", **named)
+    settings = Settings(**{"cluster": "auto", **named})
     events = run_scan(settings, cancelled=cancelled)
     return [event for event in events if not isinstance(event, ResultReady)]
 
@@ -621,3 +622,22 @@ def test_the_network_is_waited_for_where_nobody_gets_on(
     told = [event.waited for event in events if isinstance(event, Fetched)]
     assert "Cannot reach hub." in told
     assert scores_of(events) == alone(folder)
+
+
+def test_a_cluster_of_one_scan_ends_with_a_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes Ray up to 6 s, after the last matrix and before the end."""
+    said = "The cluster that was started for this scan is ended now."
+    events = scanned(Nodes([ONE]), folder, monkeypatch, cluster="local")
+    assert notes_of(events) == [said] and isinstance(events[-2], ScanNote)
+    assert not notes_of(scanned(Nodes([ONE]), folder, monkeypatch))
+
+
+def test_a_machine_without_a_cluster_is_told_of_our_options() -> None:
+    """Ray's own words name an option that is none of ours."""
+    said = "Could not find any running Ray instance. Please specify the `--address` flag."
+    error = unanswered("auto", ConnectionError(said))
+    assert error.message == "This machine is in no Ray cluster."
+    assert "ray start --address HOST:6379" in error.hint
+    assert "(Other)" in unanswered("auto", ConnectionError("Other.")).message

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_a_file_of_other_weights_is_not_replaced_without_a_word(tmp_path: Path) 
     file.write_text(file.read_text(encoding="utf-8").replace("1.0", "2.0"), encoding="utf-8")
     (replaced,) = told("run2", 3.0)
     assert "not known as those of these weights" in replaced
+
+
+def test_types_that_leave_a_file_are_named_and_their_scores_kept(
+    tmp_path: Path, computed: list[str]
+) -> None:
+    folder = save(tmp_path / "m", llama(1))
+
+    def told(*types: str) -> list[str]:
+        settings = Settings(model=str(folder), device="cpu", types=types)
+        events = run_scan(replace(settings, output_dir=str(tmp_path / "out")))
+        return [event.text for event in events if isinstance(event, ScanNote)]
+
+    assert not told("mlp.up_proj", "mlp.down_proj", "self_attn.q_proj")
+    (left_out,) = told("mlp.up_proj")
+    assert "snr_results_m.json held 2 more types (" in left_out
+    assert "mlp.down_proj" in left_out and "mlp.up_proj" not in left_out
+    count = len(computed)
+    assert not told("mlp.up_proj", "mlp.down_proj", "self_attn.q_proj")
+    assert len(computed) == count
 
 
 def test_another_model_of_the_same_names_is_not_resumed_from(

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from spectrum_tui.core.events import Fetched, LayerDone, ScanEnded, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub import outage
 from spectrum_tui.core.hub.ranges import RangeReader
+from spectrum_tui.core.hub.reader import Traffic
 from spectrum_tui.core.hub.transfer import download
 from spectrum_tui.core.hub.whole_files import WholeFiles
 from spectrum_tui.core.journal.journal import journal_path, read_entries
@@ -33,6 +36,7 @@ from spectrum_tui.core.requests import ResultReady
 from spectrum_tui.core.saved.store import load_result
 from spectrum_tui.core.scanning import cluster_task, read_ahead, streaming
 from spectrum_tui.core.scanning.cluster_task import Reference, WorkOrder, carry_out
+from spectrum_tui.core.scanning.read_order import Events
 from spectrum_tui.core.scanning.run import run_scan
 from spectrum_tui.core.scanning.streaming import streams
 from spectrum_tui.core.scoring import svd
@@ -191,6 +195,31 @@ def test_a_network_that_is_gone_stops_the_scan_which_goes_on_later(
     assert end(later).reason == "finished"
     assert {name for name in before if "norm" not in name} <= resumed(later)
     assert scores(later) == scores(model.local(since=1e12))
+
+
+def test_waiting_for_values_is_no_work(model: Streamed) -> None:
+    """Else the time left would be that of slow matrices, and many of them after an outage."""
+    model.local()  # what is loaded once
+    inspection = inspect_model(REPO)
+    model.hub.rate = sum(path.stat().st_size for path in model.folder.glob("*.safetensors")) / 0.6
+    begin = time.monotonic()
+    events = model.scan(inspection)
+    took = time.monotonic() - begin
+    assert took > 0.4
+    assert sum(event.seconds for event in events if isinstance(event, LayerDone)) < took / 2
+
+
+def test_an_outage_is_no_slow_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "TICK", 0.05)
+    reader: Any = SimpleNamespace(traffic=Traffic(), outage=SimpleNamespace(reason="Gone."))
+    events: Events = SimpleQueue()
+    with streaming._telling(reader, 4000, events):
+        for _ in range(streaming.WINDOW):
+            assert events.get() == Fetched(0, 4000, 0.0, "Gone.")
+        reader.traffic.nbytes, reader.outage.reason = 1000, ""
+        told = [event for _ in range(3) if isinstance(event := events.get(), Fetched)]
+    speed = next(one.speed for one in told if one.done and not one.waited)
+    assert speed > 1000 / 0.2
 
 
 def test_what_is_finished_is_not_fetched_again(model: Streamed) -> None:

@@ -185,6 +185,28 @@ def test_the_time_left_is_that_of_the_network_where_it_takes_longer(
     assert progress.snapshot().eta == pytest.approx(2.0)
 
 
+def test_the_bar_follows_the_bytes_where_the_network_is_the_limit(
+    progress: ScanProgress, clock: Clock
+) -> None:
+    progress.feed(started(layers=4, cost=40.0))
+    progress.feed(done(0, resumed=True))
+    progress.feed(Fetched(0, 1000, 0.0))
+    clock.time += 1
+    progress.feed(done(1))
+    assert progress.snapshot().share == pytest.approx(0.5)
+    progress.feed(Fetched(400, 1000, 10.0))
+    assert progress.snapshot().share == pytest.approx(0.25 + 0.75 * 0.4)
+    for waited in ("Nobody answers.", ""):  # it is as far as it was, and as fast as before
+        progress.feed(Fetched(400, 1000, 0.0, waited))
+        assert progress.snapshot().share == pytest.approx(0.25 + 0.75 * 0.4)
+    assert progress.snapshot().eta == pytest.approx(60.0)
+    progress.feed(Fetched(1000, 1000, 10.0))
+    assert progress.snapshot().share == pytest.approx(0.25 + 0.75 * 0.98)
+    progress.feed(done(2))
+    progress.feed(done(3))
+    assert progress.snapshot().share == pytest.approx(1.0)
+
+
 def test_how_the_network_goes_on_is_one_line() -> None:
     assert network_line(Fetched(12_300_000_000, 163 * 10**9, 42e6)) == "42.0 MB/s · 12.3 of 163 GB"
     assert network_line(Fetched(900, 2000, 0.0, "Gone.")).startswith(
