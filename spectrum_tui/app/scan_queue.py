@@ -171,7 +171,7 @@ class ScanQueue:
             if one.summary.model != summary.model:
                 return f"The files of {one.summary.model} would have the same names."
             if one.state == "done":
-                return f"{one.name} is scored already: ctrl+l opens it."
+                return f"{one.name} is scored already: ctrl+l on the screen Scan opens it."
             return f"{one.name} is in the queue already."
         return ""
 

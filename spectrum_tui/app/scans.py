@@ -35,7 +35,7 @@ KEPT = "Every finished score is on disk. The next scan of this model continues t
 LOST = "The cache cannot be written: the scores of this scan will be lost."
 UNSAVED = "The selection that you shaped by hand is in no file yet."
 LACKS_TYPES = "has none of the chosen types: all are scanned"
-IN_LIBRARY = "The scores are in the library: ctrl+l."
+IN_LIBRARY = "The scores are in the library: ctrl+l on the screens Model and Scan."
 FAILURE_SECONDS = 30
 
 

@@ -112,7 +112,7 @@ TASKS: dict[str, dict[str, str]] = {
         "library.sort": "Sort the library",
         "library.reverse": "Reverse the library",
         "results.experts": "List every expert of this layer",
-        "layers.unscored": "List the parameters without a score",
+        "layers.unscored": "List the tensors without a score",
         "scan.map": "Show the map that fills",
         "scan.lists": "Show the types and the newest scores",
         "scan.failures": "Show failures only, or every score",

@@ -60,7 +60,7 @@ async def test_what_has_no_score_is_listed(close: str) -> None:
     app = Host(dataclasses.replace(SUMMARY, skipped=SKIPPED))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert "2 parameters have no score" in app.notes()
+        assert "2 tensors have no score" in app.notes()
         await pilot.press("u")
         await pilot.pause()
         assert isinstance(app.screen, UnscoredScreen)

@@ -15,6 +15,7 @@ from textual.widgets import Button, Input, OptionList, Static
 
 from spectrum_tui.app.app import SpectrumApp
 from spectrum_tui.app.scan_queue import Queued, ScanQueue
+from spectrum_tui.app.scans import IN_LIBRARY
 from spectrum_tui.app.screens.add_model import AddModelScreen
 from spectrum_tui.app.screens.confirm import ConfirmScreen
 from spectrum_tui.app.screens.layers import LayersScreen
@@ -79,7 +80,7 @@ async def test_models_are_scanned_one_after_the_other(
         control.tell(*ALL, "finish")
         await turn(pilot, app, "second")
         assert at(app, ScanScreen)
-        assert "good: 6 layers scored: The scores are in the library: ctrl+l." in toasts(app)
+        assert f"good: 6 layers scored: {IN_LIBRARY}" in toasts(app)
         await until(pilot, lambda: "1 scored, 1 waiting: third" in shown(app))
         assert app.screen.query_one(StepBar).detail == "second"
         control.tell(*ALL[:3], "bad 3", "finish")
@@ -244,7 +245,7 @@ async def test_the_library_opens_over_a_scan(app: SpectrumApp, control: DirectCo
         control.tell(*ALL, "finish")
         await until(pilot, lambda: toasts(app))
         assert at(app, LibraryScreen)
-        assert toasts(app) == ["good: 6 layers scored: The scores are in the library: ctrl+l."]
+        assert toasts(app) == [f"good: 6 layers scored: {IN_LIBRARY}"]
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])

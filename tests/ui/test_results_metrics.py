@@ -87,7 +87,9 @@ async def test_scores_of_one_metric_say_so(sizes: bool) -> None:
         await pilot.press("v")
         await pilot.pause()
         (said,) = app._notifications
-        assert "hold no calibrated, only spectrum" in said.message
+        assert said.message == (
+            "These scores hold spectrum alone. Scan the model to get every metric."
+        )
         assert app.results.state.ranking.metric.name == "spectrum"
 
 

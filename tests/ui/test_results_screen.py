@@ -195,7 +195,7 @@ async def test_scores_of_another_tool() -> None:
     old = replace(imported.provenance, generation=Generation.BEFORE_2025_04)
     app = Host(replace(imported, provenance=old))
     async with app.run_test(size=(120, 40)):
-        assert "112 of 224 layers · sizes unknown: scores of another tool" in app.totals
+        assert "112 of 224 layers · sizes unknown: no record of the scan" in app.totals
         assert "imported scores, ∞ where no noise (before April 2025)" in app.notes
         assert "names assumed: model.embed_tokens.weight, lm_head.weight" in app.notes
 

@@ -141,7 +141,7 @@ async def test_early_answers(app: MapHost) -> None:
             app.done(i)
         app.scan.poll()
         early, newest = app.words()[1:]
-        assert early == f"1 of 2 types complete  best  10.50 {TYPE} in block 9"
+        assert early == f"1 of 2 types complete  its best  10.50 {TYPE} in block 9"
         assert newest.startswith("newest   10.50 9.down_proj   9.5000 8.down_proj")
 
 

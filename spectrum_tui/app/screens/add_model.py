@@ -25,7 +25,7 @@ from spectrum_tui.core.model.folders import Folder
 from spectrum_tui.core.requests import ModelSummary, Suggestions
 from spectrum_tui.core.settings import DEMO, RECIPES
 
-NO_MODEL = "This is no model. The library (ctrl+l) and the first screen open score files."
+NO_MODEL = "This is no model. The screens Model and Scan open score files (ctrl+l)."
 
 
 class AddModelScreen(Dialog[ModelSummary | None]):

@@ -59,7 +59,7 @@ class LayersScreen(NamedKeys, Screen[None]):
             "Start afresh",
             "The next scan computes earlier scores again, or keeps them",
         ),
-        hidden_key("u", "unscored", "Unscored", "List the parameters without a score"),
+        hidden_key("u", "unscored", "Unscored", "List the tensors without a score"),
     ]
 
     def __init__(self, summary: ModelSummary, settings: Settings) -> None:

@@ -213,7 +213,7 @@ def _gone(entries: Sequence[Entry]) -> set[str]:
 def _about(entry: Entry) -> list[str]:
     """Return `scanned 2026-11-29 on cuda:0, fast`, `commit 0123456789ab`, `2 failed`."""
     how = ", ".join(filter(None, (entry.device, entry.precision)))
-    scanned = f"scanned {entry.finished}" if entry.finished else "scores of another tool"
+    scanned = f"scanned {entry.finished}" if entry.finished else "no record of its scan"
     parts = [f"{scanned} on {how}" if how else scanned]
     parts += [f"commit {entry.revision[:12]}"] if entry.revision else []
     parts += ["stopped before its end"] if not entry.complete else []

@@ -36,7 +36,7 @@ def totals_text(choice: Choice, sizing: str = "") -> str:
     if not result.scores.has_shapes and sizing:
         return f"{layers} · reading the sizes of {printable(sizing)} …"
     if not result.scores.has_shapes:
-        return f"{layers} · sizes unknown: scores of another tool"
+        return f"{layers} · sizes unknown: no record of the scan"
     trained = numbers.count(totals.parameters)
     if not result.total_parameters:
         return f"{layers} · {trained} parameters train"

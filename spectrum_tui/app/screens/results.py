@@ -238,6 +238,10 @@ class ResultsScreen(NamedKeys, Screen[None]):
 
     def action_metric(self, metric: str = "") -> None:
         """Rank by a metric, or by the next one: everything that is shown follows in one frame."""
+        if not metric and not self.state.has_metrics:
+            said = f"These scores hold {self.state.ranking.metric.name} alone."
+            self._warn(f"{said} Scan the model to get every metric.", "No other metric")
+            return
         try:
             self.state.rank_by(metric)
         except SpectrumError as error:

@@ -1,4 +1,4 @@
-"""The parameters of a model that get no score, and why: nothing is left out silently."""
+"""The tensors of a model that get no score, and why: nothing is left out silently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spectrum_tui.core.numbers import counted
 
 
 class UnscoredLines(LineView):
-    """A parameter's name, then the reason, on as many lines as that takes."""
+    """A tensor's name, then the reason, on as many lines as that takes."""
 
     HEADER_LINES = 1
     COMPONENT_CLASSES: ClassVar[set[str]] = {"unscored--reason"}
@@ -35,7 +35,7 @@ class UnscoredLines(LineView):
         self._longest_reason = max((cell_len(printable(why)) for _, why in skipped), default=0)
 
     def render_header(self, line: int, width: int) -> Strip:
-        text = f"{'parameter':<{self._name_width(width) + 2}}why it has no score"
+        text = f"{'tensor':<{self._name_width(width) + 2}}why it has no score"
         return Strip([Segment(text, self.line_style("line-view--header"))])
 
     def on_resize(self) -> None:
@@ -80,9 +80,5 @@ class UnscoredScreen(ListDialog):
         self.skipped = skipped
 
     def compose(self) -> ComposeResult:
-        title = f"{parameters(len(self.skipped))} without a score"
+        title = f"{counted(len(self.skipped), 'tensor')} without a score"
         yield from self.framed(UnscoredLines(self.skipped), title)
-
-
-def parameters(count: int) -> str:
-    return counted(count, "parameter")

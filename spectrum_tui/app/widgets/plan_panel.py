@@ -371,7 +371,7 @@ class PlanPanel(Vertical):
 
     def _unscored(self) -> Content:
         count = len(self.summary.skipped)
-        text = f"{numbers.counted(count, 'parameter has', 'parameters have')} no score."
+        text = f"{numbers.counted(count, 'tensor has', 'tensors have')} no score."
         return _note(text, "unscored", "u", "List")
 
 

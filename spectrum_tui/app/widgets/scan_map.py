@@ -164,7 +164,8 @@ class ScanMap(Vertical):
         best = [self._best(name, row) for name, row in complete]
         parts = [Content.styled(head, "bold" if complete else MUTED)]
         if best:
-            best[0] = Content.assemble(("best", MUTED), "  ", best[0])
+            whose = "its best" if len(best) == 1 else "their best"  # others may be better
+            best[0] = Content.assemble((whose, MUTED), "  ", best[0])
         return whole([*parts, *best], self.content_size.width, "  ")
 
     def _best(self, name: str, row: int) -> Content:

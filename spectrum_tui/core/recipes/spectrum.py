@@ -236,7 +236,11 @@ def source_of(origin: Provenance) -> str:
 
 def made_by(origin: Provenance) -> str:
     """Return which program made the scores."""
-    return f"spectrum-tui {origin.version}" if origin.version else "scores of another tool"
+    return (
+        f"spectrum-tui {origin.version}"
+        if origin.version
+        else "scores without a record of their scan"
+    )
 
 
 def one_line(text: str) -> str:

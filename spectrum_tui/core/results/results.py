@@ -246,7 +246,7 @@ class Result:
                 f"Measure it with data: spectrum-tui probe {self.source or 'MODEL'} --data FILE."
                 if name in DATA_METRICS
                 else "Scan the model to get every metric, or rank by one that they hold: --metric "
-                f"{self.metrics[0]}, or key v in the app."
+                f"{self.metrics[0]}."
             )
             raise ResultsError(
                 f"{self._called()} hold no {name}, only {', '.join(self.metrics)}.",
