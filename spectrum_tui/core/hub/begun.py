@@ -67,9 +67,17 @@ class BegunFile:
             return False
         try:
             with FileLock(blob_lock(self._files.repo_id, self._blob), timeout=0):
+                self._forget_first_name()
                 return self._whole(told, check)
         except (Timeout, NotImplementedError):  # another download is at it
             return False
+
+    def _forget_first_name(self) -> None:
+        """Delete the name that a client which was killed has left of it."""
+        with contextlib.suppress(OSError):
+            for one in self._folder.glob(f"{self._blob}.*"):
+                if one != self._place and one.samefile(self._place):
+                    one.unlink()
 
     def _whole(self, told: Callable[[int], None], check: Callable[[], None]) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def test_a_cancelled_download_goes_on_later_where_it_stopped(
     (begun,) = tmp_path.rglob("*.incomplete")
     kept = begun.stat().st_size
     assert 0 < kept < total
+    blob = begun.name.split(".")[0]
+    os.link(begun, begun.with_name(f"{blob}.1234abcd.incomplete"))  # as a client that was killed
     assert not list(tmp_path.rglob("model.safetensors"))
     fake.forget()
     finished = run(fake.url, tmp_path, "answer = fetch('org/single')")
