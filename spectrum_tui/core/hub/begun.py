@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from spectrum_tui.core.errors import ModelChangedError
 from spectrum_tui.core.hub.cache import BEGUN, HubFiles, blob_lock, repo_folder
 from spectrum_tui.core.hub.contents import file_is_blob
-from spectrum_tui.core.hub.location import remote_files
+from spectrum_tui.core.hub.location import RemoteFile, remote_files
 from spectrum_tui.core.hub.ranges import RangeReader
 from spectrum_tui.core.hub.reader import NoRangesError
 
@@ -23,6 +24,19 @@ _PIECE = 4 * 2**20
 """Bytes that are asked for at once."""
 _SHA256 = 64
 """Letters of the hash of a large file; small ones are not worth it."""
+
+
+class _Counted(RangeReader):
+    """Ranges whose bytes are told of as they come: a piece takes minutes on a slow line."""
+
+    def __init__(self, files: Mapping[str, RemoteFile], seen: Callable[[int], None]) -> None:
+        super().__init__(files, check=partial(seen, 0))
+        self._seen = seen
+
+    def came(self, count: int) -> None:
+        """Count bytes from the network."""
+        super().came(count)
+        self._seen(count)
 
 
 class BegunFile:
@@ -58,9 +72,10 @@ class BegunFile:
         with contextlib.suppress(OSError):
             self._place.unlink(missing_ok=True)
 
-    def go_on(self, told: Callable[[int], None], check: Callable[[], None]) -> bool:
+    def go_on(self, told: Callable[[int], None], seen: Callable[[int], None]) -> bool:
         """Fetch the rest into the cache; False where there is nothing to go on from, or what came
-        of it is not the file. `told` gets the bytes that are there."""
+        of it is not the file. `told` gets the bytes that are there, `seen` how many more have come
+        or are checked; both may end it by raising."""
         from filelock import FileLock, Timeout
 
         if not 0 < self.nbytes <= self._files.sizes[self._name]:
@@ -68,7 +83,7 @@ class BegunFile:
         try:
             with FileLock(blob_lock(self._files.repo_id, self._blob), timeout=0):
                 self._forget_first_name()
-                return self._whole(told, check)
+                return self._whole(told, seen)
         except (Timeout, NotImplementedError):  # another download is at it
             return False
 
@@ -79,21 +94,21 @@ class BegunFile:
                 if one != self._place and one.samefile(self._place):
                     one.unlink()
 
-    def _whole(self, told: Callable[[int], None], check: Callable[[], None]) -> bool:
+    def _whole(self, told: Callable[[int], None], seen: Callable[[int], None]) -> bool:
         try:
-            self._fetch_rest(told, check)
+            self._fetch_rest(told, seen)
         except (NoRangesError, ModelChangedError):
             self.forget()
             return False
-        if not file_is_blob(self._place, self._blob, lambda count: check()):
+        if not file_is_blob(self._place, self._blob, seen):
             self.forget()
             return False
         self._place.replace(self._folder / self._blob)
         return True
 
-    def _fetch_rest(self, told: Callable[[int], None], check: Callable[[], None]) -> None:
+    def _fetch_rest(self, told: Callable[[int], None], seen: Callable[[int], None]) -> None:
         ((file, remote),) = remote_files(self._files, [self._name]).items()
-        reader = RangeReader({file: remote}, check=check)
+        reader = _Counted({file: remote}, seen)
         try:
             with self._place.open("ab") as out:
                 told(at := out.tell())

@@ -26,12 +26,13 @@ from spectrum_tui.core.hub.contents import file_is_blob
 from spectrum_tui.core.hub.errors import disk_full, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
 from spectrum_tui.core.hub.names import cache_root, host
+from spectrum_tui.core.hub.outage import TOLD_AFTER
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.numbers import part_of
 from spectrum_tui.core.together import each
 
-Progress = Callable[[int, int, float], None]
-"""Called with bytes done, bytes in all, and bytes per second."""
+Progress = Callable[[int, int, float, bool], None]
+"""Called with bytes done, bytes in all, bytes per second, and whether the network is waited for."""
 
 CHUNK = 256 * 1024
 """Bytes between two looks at the stop flag; the client's own 10 MB are 10 s at 1 MB/s."""
@@ -86,13 +87,13 @@ def download(
     with _in_a_thread(job) as thread:
         while thread.is_alive():
             thread.join(_TICK)
-            progress(job.done, job.total, meter.speed(job.done))
+            waits = watch.look(job.moved, waiting=job.patience.waiting)
+            progress(job.done, job.total, meter.speed(job.done), waits)
             if cancelled():
                 raise DownloadStopped
-            watch.look(job.moved, waiting=job.patience.waiting)
     _finish(job)
     remove_partial_files(files.repo_id)
-    progress(job.total, job.total, meter.speed(job.total))
+    progress(job.total, job.total, meter.speed(job.total), False)
     return files.folder
 
 
@@ -190,7 +191,7 @@ class _Job:
 
         self.check()
         self._since.pop(name, None)
-        if BegunFile(self.files, name).go_on(partial(self.fetched, name), self.check):
+        if BegunFile(self.files, name).go_on(partial(self.fetched, name), self._checked):
             self._whole.add(name)
         self._since[name] = time.time()
         files, most = self.files, self.files.sizes[name] or MAX_UNANNOUNCED
@@ -291,15 +292,20 @@ class _Watch:
 
     def __init__(self) -> None:
         self._since, self._seen = time.monotonic(), 0
+        self._moved, self._at = 0, self._since
 
-    def look(self, moved: int, *, waiting: bool) -> None:
-        """Raise HubError when too little has moved for too long; `waiting` is no stall."""
+    def look(self, moved: int, *, waiting: bool) -> bool:
+        """Return whether nothing has moved for a while, or the hub has named a time (`waiting`,
+        which is no stall); raise HubError when too little has for too long."""
         now = time.monotonic()
+        if moved != self._moved:
+            self._moved, self._at = moved, now
         if waiting or moved - self._seen >= LEAST_BYTES:
             self._since, self._seen = now, moved
         elif now - self._since > TOO_LITTLE_FOR:
             message = f"{host()} has sent almost nothing for {TOO_LITTLE_FOR:.0f} s."
             raise HubError(message, "Try again; finished files are kept.", field="model")
+        return waiting or now - self._at > TOLD_AFTER
 
 
 class _Meter:

@@ -130,7 +130,7 @@ _ENDS = "The cluster that was started for this scan is ended now."
 """Said of what takes up to 6 s, in which nothing else happens."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _State:
     """What of a scan is in no event: notes for its end, whether it was cancelled while another
     one was at work, what reads values that are not on this machine and looks at them again, and the

@@ -104,8 +104,8 @@ def test_an_interrupted_download_says_what_is_kept(
     monkeypatch.setattr(downloading, "BETWEEN", 0.0)
 
     def interrupted(inspection: object, *, progress: Progress, **_: object) -> None:
-        progress(0, 1000, 0.0)
-        progress(500, 1000, 250.0)
+        progress(0, 1000, 0.0, False)
+        progress(500, 1000, 250.0, False)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(downloading, "fetch", interrupted)

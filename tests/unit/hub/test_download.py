@@ -46,11 +46,11 @@ answer["again"] = fetch("org/sharded")["steps"][-1]
         assert path.read_bytes() == (source / path.name).read_bytes()
     total = sum((source / path.name).stat().st_size for path in folder.iterdir())
     steps = answer["steps"]
-    assert [done for done, _, _ in steps] == sorted(done for done, _, _ in steps)
-    assert {each for _, each, _ in steps} == {total}
+    assert [done for done, *_ in steps] == sorted(done for done, *_ in steps)
+    assert {each for _, each, *_ in steps} == {total}
     assert steps[-1][0] == total
-    assert any(0 < done < total for done, _, _ in steps)
-    assert all(0 <= speed < 1e10 for _, _, speed in steps) and steps[-1][2] > 0
+    assert any(0 < done < total for done, *_ in steps)
+    assert all(0 <= speed < 1e10 for _, _, speed, _ in steps) and steps[-1][2] > 0
     assert answer["local"] == [str(folder), fake.commit("org/sharded")]
     assert answer["cached"] == ["org/sharded"]
     assert answer["bytes"] == [total, total]
@@ -65,7 +65,7 @@ def test_a_cancelled_download_goes_on_later_where_it_stopped(
     fake.delay = 0.03
     stopped = run(fake.url, tmp_path, "answer = fetch('org/single', cancel_at=300_000)")
     assert stopped["cancelled"]
-    done, total, _ = stopped["steps"][-1]
+    done, total, *_ = stopped["steps"][-1]
     assert 300_000 <= done < total
     (begun,) = tmp_path.rglob("*.incomplete")
     kept = begun.stat().st_size
