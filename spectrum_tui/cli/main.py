@@ -105,6 +105,10 @@ def _app(arguments: list[str]) -> int:
             "Give one RESULTS.json to open.",
             field="model",
         )
+    if settings.cluster and results is None and run is None:
+        from spectrum_tui.core.scanning.ray_connection import check_ray
+
+        check_ray()
     if not is_served() and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(
             "The app needs a terminal on stdin and stderr.",

@@ -121,7 +121,7 @@ def _lines(asked: _Question, answer: Fit | None) -> Iterator[str]:
     if answer is not None:
         yield ""
         yield f"{answer.text} ({training.preset.title})."
-        yield from (f"  {way.words}: up to the top {way.percent} %" for way in answer.ways)
+        yield from (f"  {way.words}: up to the top {way.percent:g} %" for way in answer.ways)
         if not (answer.percent or answer.ways):
             yield "  Nothing here makes it fit: take a smaller model, or shorter sequences."
     yield ""

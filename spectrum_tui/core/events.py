@@ -119,6 +119,10 @@ class NodesChanged:
     text: str = ""
 
 
+NETWORK_WAITS = "waiting for the network"
+"""What stands for the speed while nothing comes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """How much of what a scan reads over the network has come: bytes of bytes (`total` 0 where

@@ -194,12 +194,14 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
-    """Bytes fetched so far of all that is needed (`total` 0 until known), bytes per second."""
+    """Bytes fetched so far of all that is needed (`total` 0 until known), bytes per second, and
+    whether nothing comes, so that the network is waited for."""
 
     request: int
     done: int
     total: int
     speed: float
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from spectrum_tui.core import numbers
-from spectrum_tui.core.events import Fetched
+from spectrum_tui.core.events import NETWORK_WAITS, Fetched
 
 RATE_SECONDS = 10.0
 """The window of the rates that are shown."""
@@ -99,7 +99,7 @@ def over_network(nbytes: int, speed: float) -> float:
 def network_line(fetched: Fetched) -> str:
     """Return how a scan over the network goes on: `42.0 MB/s · 12.3 of 163 GB`, or `12.3 GB so
     far`."""
-    speed = "waiting for the network" if fetched.waited else f"{numbers.size(fetched.speed)}/s"
+    speed = NETWORK_WAITS if fetched.waited else f"{numbers.size(fetched.speed)}/s"
     if not fetched.total:
         return f"{speed} · {numbers.size(fetched.done)} so far"
     done, total = numbers.size(fetched.done), numbers.size(fetched.total)

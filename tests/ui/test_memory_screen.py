@@ -62,7 +62,7 @@ class Host(BaseApp):
         )
 
     def about(
-        self, percent: int, training: Training | None = None, *, embeddings: bool = True
+        self, percent: float, training: Training | None = None, *, embeddings: bool = True
     ) -> str:
         total = (
             self.table()
@@ -308,7 +308,7 @@ async def test_what_does_not_fit_says_what_would_and_moves_nothing() -> None:
         await pilot.press(*"24", "enter")
         await pilot.pause()
         said = str(app.dialog.answer.render())
-        assert "Not even the top 4 % fits into 24 GiB (25.8 GB)" in said
+        assert "Not even the top 3.2 % fits into 24 GiB (25.8 GB)" in said
         ways = "\n".join(str(way.prompt) for way in app.dialog.ways.options)
         for way in ("embeddings and head frozen", "LoRA", "QLoRA", "2 GPUs, ZeRO-3"):
             assert way in ways

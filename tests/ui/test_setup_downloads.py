@@ -149,6 +149,10 @@ async def test_download_with_progress() -> None:
         app.download = DownloadProgress(1, 1_200_000_000, 11_300_000_000, 31e6)
         await until(pilot, lambda: "1.20 GB of 11.3 GB" in app.found.status)
         assert app.found.status.endswith("31.0 MB/s · about 5 min 26 s left")
+        app.download = DownloadProgress(1, 1_200_000_000, 11_300_000_000, 31e6, True)
+        await until(
+            pilot, lambda: app.found.status == "1.20 GB of 11.3 GB · waiting for the network"
+        )
         app.setup.show_summary(summary(REMOTE))
         await pilot.pause()
         assert app.found.state == "found"

@@ -63,7 +63,7 @@ async def test_the_error_of_a_cluster_stays_and_says_where_it_comes_from() -> No
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause()
         app.setup.show_summary(FOUND)
-        error = {"message": "No cluster answers.", "hint": "Start one.", "field": "cluster"}
+        error = {"message": "No cluster answers.", "hint": "Start one", "field": "cluster"}
         app.setup.show_failure(Failed(1, error))
         app.setup.show_summary(replace(FOUND, naming="transformers 5 X"))
         await pilot.pause()

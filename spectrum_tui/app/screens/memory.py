@@ -291,7 +291,7 @@ class MemoryScreen(Dialog[Choice | None]):
         self.answer.update(text)
         if found.ways:
             self._found = found.ways
-            self._list(text, "", [f"{way.words} ({way.percent} %)" for way in found.ways])
+            self._list(text, "", [f"{way.words} ({way.percent:g} %)" for way in found.ways])
             self.ways.highlighted = 0
             self.call_after_refresh(self.ways.focus)
 

@@ -31,7 +31,7 @@ def totals_text(choice: Choice, sizing: str = "") -> str:
         least = selection.smallest_percent(choice.policy)
         if least == NEVER:
             return "No layer has a score, so there is nothing to select"
-        return f"No layer is selected: a type gets its first layer at {least} %"
+        return f"No layer is selected: a type gets its first layer at {least:g} %"
     layers = numbers.part_of(totals.layers, len(result.scores), "layer")
     if not result.scores.has_shapes and sizing:
         return f"{layers} · reading the sizes of {printable(sizing)} …"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,7 +176,7 @@ class ResultHeader(Vertical):
         """Keep a line for what only some choices bring, where any does."""
         selection = self._state.choice.selection
         self._ties.display = self._state.ranking.ties.possible
-        least = Policy(percent=selection.smallest_percent(Policy()))
+        least = Policy(percent=math.ceil(selection.smallest_percent(Policy())))
         self._small.display = bool(selection.too_small(least))
         self._frozen.display = bool(self._state.result.embeddings)
 

@@ -17,6 +17,7 @@ from textual.widgets import Button, ProgressBar, Static
 from spectrum_tui.app.widgets.cells import bar
 from spectrum_tui.app.widgets.line_view import TextScroll
 from spectrum_tui.core import numbers
+from spectrum_tui.core.events import NETWORK_WAITS
 from spectrum_tui.core.layer_types import Group
 from spectrum_tui.core.requests import DownloadProgress, ModelSummary
 from spectrum_tui.core.settings import DEMO
@@ -197,6 +198,8 @@ class FoundPanel(Vertical):
 
 def download_line(progress: DownloadProgress) -> str:
     done, total = numbers.size(progress.done), numbers.size(progress.total)
+    if progress.waits:
+        return f"{done} of {total} · {NETWORK_WAITS}"
     if progress.speed <= 0:
         return f"{done} of {total}"
     left = numbers.duration((progress.total - progress.done) / progress.speed)

@@ -157,7 +157,8 @@ class SetupForm(Vertical):
         given = name in OPTIONS and getattr(self._settings, name) != getattr(DEFAULTS, name)
         if name in FIELDS or not given:
             return hint
-        return f"{hint} {NO_FIELD.format(name.replace('_', '-'))}"
+        ended = hint if hint.endswith((".", "!", "?", ":")) else f"{hint}."
+        return f"{ended} {NO_FIELD.format(name.replace('_', '-'))}"
 
     @work(exclusive=True, group="folders")
     async def list_models(self) -> None:

@@ -78,5 +78,5 @@ class RankTiers:
 
     def _nothing(self, selection: Selection) -> SelectionError:
         least = selection.smallest_percent(self.policy)
-        hint = f"The smallest percentage that selects one is {least} %." if least <= 100 else ""
+        hint = f"The smallest percentage that selects one is {least:g} %." if least <= 100 else ""
         return SelectionError("No adapter would train.", hint, field="top_percent")

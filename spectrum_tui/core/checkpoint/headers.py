@@ -252,7 +252,7 @@ def is_unchanged(checkpoint: Checkpoint) -> bool:
     states = checkpoint.states
     try:
         check_unchanged(states)
-        if not have_true_times(state.device for state in states.values()):
+        if not have_true_times((state.device, state.ctime_ns) for state in states.values()):
             return read_checkpoint(checkpoint.folder).identity == checkpoint.identity
         return _unread(checkpoint.folder) == replace(
             checkpoint, tensors=(), fingerprint="", identity=NOT_KNOWN

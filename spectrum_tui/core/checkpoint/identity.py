@@ -17,7 +17,7 @@ ends of every tensor and of every expert in a fused one, and 4 MiB apart within 
 samples of a shard would not do: of two fine-tunes of one base, three quarters of the layers may be
 the same, byte for byte.
 
-Of a mount that fetches what is read over a network (`mounts.are_on_demand`), hf-mount's for one,
+Of a mount that fetches what is read over a network (`mounts.lie_on_demand`), hf-mount's for one,
 the files are known by header, size, time of the contents and `samples.GLIMPSES` samples, as a
 folder on the web is: the others take an hour there, and fetch the whole model. Its inodes and times
 of change are new each time that it is mounted. Where the hub's ids are known, nothing is sampled.
@@ -207,7 +207,7 @@ def sampled_as(shards: Sequence[Contents], said: str, *, on_demand: bool) -> tup
 def _files(shards: Sequence[Contents], said: str) -> str:
     """Return what is the same as long as nobody writes to the files or puts others in their place;
     "" where nothing tells that."""
-    if not have_true_times(shard.state.device for shard in shards):
+    if not have_true_times((shard.state.device, shard.state.ctime_ns) for shard in shards):
         return ""
     digest = hashlib.sha256(said.encode())
     for shard in shards:

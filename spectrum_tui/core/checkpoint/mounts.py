@@ -33,8 +33,15 @@ _OVER_A_NETWORK = {
 """{type of file system over a network: what the source of a mount that is read on demand begins
 with}."""
 
-_TRUE_TIMES = frozenset(("ext2", "ext3", "ext4", "xfs", "f2fs", "btrfs", "zfs", "tmpfs"))
+_ON_DISKS = ("ext2", "ext3", "ext4", "xfs", "f2fs", "btrfs", "zfs", "tmpfs")
+_TRUE_TIMES = frozenset((*_ON_DISKS, "ceph", "lustre", "gpfs", "beegfs"))
 """Types of file systems that note when a file was changed, and let nobody say another time."""
+
+_PASSED_ON = frozenset(("nfs", "nfs4", "overlay"))
+"""Types that show files of another one, which may be an image: there whoever made it has chosen the
+times of its files, in whole seconds."""
+
+_SECOND = 10**9
 
 
 def _numbers(*names: str) -> frozenset[int]:
@@ -72,19 +79,29 @@ def lie_on_demand(paths: Iterable[Path]) -> bool:
         except OSError:
             unseen.append(path)
     found = (*map(mount_of, devices), *map(mount_at, unseen))
-    return any(one.source.lower().startswith(_OVER_A_NETWORK.get(_kind(one), ())) for one in found)
+    return any(map(_is_on_demand, found))
 
 
-def have_true_times(devices: Iterable[int]) -> bool:
-    """Return whether the time of change of files on these devices tells any change: no image, whose
-    files all have the time that whoever made it chose, and no mount that makes times up."""
-    return all(map(_has_true_times, set(devices)))
+def have_true_times(changes: Iterable[tuple[int, int]]) -> bool:
+    """Return whether the time of change of files tells any change, by the device and that time (ns)
+    of each: no image, whose files all have the time that whoever made it chose, and no mount that
+    makes times up. 33,000 samples on NFS, at 3 ms each and 8 at once, would take 12 s at each look.
+    """
+    fine: dict[int, bool] = {}
+    for device, nanoseconds in changes:
+        fine[device] = fine.get(device, True) and nanoseconds % _SECOND != 0
+    return all(_has_true_times(mount_of(device), fine=fine[device]) for device in fine)
 
 
-def _has_true_times(device: int) -> bool:
-    mount = mount_of(device)
+def _has_true_times(mount: Mount, *, fine: bool) -> bool:
     is_image = "rw" not in mount.options.split(",") or mount.source.startswith("/dev/loop")
-    return mount.kind in _TRUE_TIMES and not is_image
+    if is_image or _is_on_demand(mount):
+        return False
+    return mount.kind in _TRUE_TIMES or (fine and mount.kind in _PASSED_ON)
+
+
+def _is_on_demand(mount: Mount) -> bool:
+    return mount.source.lower().startswith(_OVER_A_NETWORK.get(_kind(mount), ()))
 
 
 def _kind(mount: Mount) -> str:

@@ -22,20 +22,21 @@ class Way:
     """Something else that fits: what it is in words, and the percentage that it allows."""
 
     words: str
-    percent: int
+    percent: float
     training: Training
     embeddings: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """The highest `percent` that fits, 0 where none does, and then the `ways` that would; `needs`
-    are the bytes at `percent`, or of the smallest choice, which is `least` percent."""
+    """The highest whole `percent` that fits, or where only the smallest choice does, its `least`; 0
+    where nothing does, and then the `ways` that would. `needs` are the bytes at `percent`, or of
+    the smallest choice."""
 
     limit: float
-    percent: int
+    percent: float
     needs: float
-    least: int
+    least: float
     ways: tuple[Way, ...] = ()
 
     @property
@@ -43,10 +44,10 @@ class Fit:
         """One sentence."""
         room, needs = room_text(self.limit), numbers.size(self.needs)
         if self.percent:
-            return f"{room} hold the top {self.percent} %, which takes about {needs}"
+            return f"{room} hold the top {self.percent:g} %, which takes about {needs}"
         if self.least == NEVER:
             return "No layer has a score, so there is nothing to select"
-        return f"Not even the top {self.least} % fits into {room}: it takes about {needs}"
+        return f"Not even the top {self.least:g} % fits into {room}: it takes about {needs}"
 
 
 def room_text(limit: float) -> str:
@@ -65,14 +66,18 @@ class _Search:
     table: MemoryTable
     limit: float
     policy: Policy
-    least: int
+    least: float
 
-    def percent(self, training: Training, embeddings: bool) -> int:
-        """Return the highest that fits; 0 where none does."""
+    def percent(self, training: Training, embeddings: bool) -> float:
+        """Return the highest whole one that fits, or the least; 0 where neither does."""
         policy = replace(self.policy, embeddings=embeddings)
         fitting = np.flatnonzero(self.table.totals(policy, training) <= self.limit)
         highest = int(fitting[-1]) if len(fitting) else 0
-        return highest if highest >= self.least else 0
+        if highest >= self.least:
+            return highest
+        smallest = replace(policy, percent=self.least)
+        fits = self.least != NEVER and self.table.estimate(smallest, training).total <= self.limit
+        return self.least if fits else 0
 
     def way(self, words: str, training: Training, embeddings: bool) -> Iterator[Way]:
         """Yield it, if anything of it fits."""

@@ -281,7 +281,7 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
 def fetch(
     inspection: Inspection,
     *,
-    progress: Callable[[int, int, float], None],
+    progress: Callable[[int, int, float, bool], None],
     cancelled: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
     branch: str | None = None,

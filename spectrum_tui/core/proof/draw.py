@@ -62,7 +62,7 @@ def chosen(
         least = ranking.smallest_percent(policy)
         raise SelectionError(
             f"{method.text} trains no layer.",
-            f"The smallest percentage that selects one here is {least} %."
+            f"The smallest percentage that selects one here is {least:g} %."
             if least <= 100
             else "Its layers have no score, or the policy leaves none.",
             field="methods",

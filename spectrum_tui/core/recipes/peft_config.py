@@ -145,7 +145,7 @@ def task_type(result: Result, *, embeddings: bool) -> str | None:
 
 
 def _nothing_to_adapt(limit: IntArray) -> SelectionError:
-    least = -(-int(limit.min(initial=NEVER)) // STEPS_OF_A_PERCENT)
+    least = int(limit.min(initial=NEVER)) / STEPS_OF_A_PERCENT
     if least > 100:
         return SelectionError(
             "None of these layers is a matrix that can take an adapter.",
@@ -153,7 +153,7 @@ def _nothing_to_adapt(limit: IntArray) -> SelectionError:
         )
     return SelectionError(
         "This choice gives no layer an adapter.",
-        f"The smallest percentage that selects one here is {least} %.",
+        f"The smallest percentage that selects one here is {least:g} %.",
         field="top_percent",
     )
 

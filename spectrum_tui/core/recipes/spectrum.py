@@ -132,7 +132,7 @@ class SpectrumYaml:
             )
         raise SelectionError(
             f"{policy.percent:g} % selects no layer of any type.",
-            f"The smallest percentage that selects one here is {least} %.",
+            f"The smallest percentage that selects one here is {least:g} %.",
             field="top_percent",
         )
 

@@ -138,10 +138,11 @@ class Selection:
         layers = int(shape.layers[step])
         return Totals(layers, trained, trained / whole if whole else 0.0)
 
-    def smallest_percent(self, policy: Policy) -> int:
-        """Return the smallest whole percentage that selects any layer; NEVER where none does."""
+    def smallest_percent(self, policy: Policy) -> float:
+        """Return the smallest percentage, in tenths, that selects any layer; NEVER where none
+        does."""
         least = int(self.shape(policy).threshold.min(initial=NEVER))
-        return NEVER if least == NEVER else max(1, -(-least // STEPS_OF_A_PERCENT))
+        return NEVER if least == NEVER else max(1, least) / STEPS_OF_A_PERCENT
 
     def selects_any(self, policy: Policy) -> bool:
         """Return whether any layer is selected, embeddings and heads left aside."""
@@ -334,8 +335,8 @@ def ranks(scores: Scores) -> IntArray:
 
 
 def percent_of_step(step: int, layers: int) -> float:
-    """Return the percentage of a step: a whole one for a type of at most 100 layers, for which
-    tenths are no finer."""
+    """Return a percentage that selects as many layers as a step: a whole one for a type of at most
+    100 layers, of which tenths select no other numbers."""
     return step / STEPS_OF_A_PERCENT if layers > 100 else -(-step // STEPS_OF_A_PERCENT)
 
 

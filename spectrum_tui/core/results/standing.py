@@ -7,9 +7,9 @@ from enum import Enum
 
 import numpy as np
 
-from spectrum_tui.core.results.policy import Policy
+from spectrum_tui.core.results.policy import STEPS_OF_A_PERCENT, Policy
 from spectrum_tui.core.results.results import IntArray
-from spectrum_tui.core.results.selection import NEVER, Hand, Selection, percent_of_step
+from spectrum_tui.core.results.selection import NEVER, Hand, Selection
 
 
 class By(Enum):
@@ -46,11 +46,9 @@ def standing(selection: Selection, policy: Policy, row: int) -> Standing:
     if by is By.BUDGET:
         place = int(np.flatnonzero(selection.by_share == row)[0]) + 1
         return Standing(by=by, selected=selected, place=place)
-    own, counts = by is By.TYPE, selection.counts
-    step = int((selection.percent_thresholds if own else shape.threshold)[row])
-    of_type = own or policy.is_per_type
-    layers = counts[selection.result.scores.type_ids[row]] if of_type else counts.sum()
-    return Standing(by=by, selected=selected, percent=percent_of_step(step, int(layers)))
+    thresholds = selection.percent_thresholds if by is By.TYPE else shape.threshold
+    percent = int(thresholds[row]) / STEPS_OF_A_PERCENT
+    return Standing(by=by, selected=selected, percent=percent)
 
 
 def deciding(selection: Selection, policy: Policy, rows: IntArray) -> list[By]:

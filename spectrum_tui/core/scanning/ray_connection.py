@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -48,11 +49,24 @@ def imported_ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError:
-        raise InputError(
-            "--cluster needs Ray, which is not installed.",
-            "pip install 'spectrum-tui[cluster]'",
-            field="cluster",
-        ) from None
+        raise _without_ray() from None
+
+
+def check_ray() -> None:
+    """Raise InputError without Ray, which takes seconds to import."""
+    found = None
+    with suppress(ValueError):  # an import that is refused
+        found = find_spec("ray")
+    if found is None:
+        raise _without_ray()
+
+
+def _without_ray() -> InputError:
+    return InputError(
+        "--cluster needs Ray, which is not installed.",
+        "pip install 'spectrum-tui[cluster]'",
+        field="cluster",
+    )
 
 
 def connect(ray: Any, address: str, cancelled: Callable[[], bool] = lambda: False) -> None:

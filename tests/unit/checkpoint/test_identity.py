@@ -257,6 +257,29 @@ def test_another_model_in_an_image_at_the_same_path_is_another_one(
     assert not is_unchanged(before)
 
 
+@pytest.mark.parametrize(
+    ("mount", "of_seconds", "of_nanoseconds"),
+    [
+        (Mount("ext4", "/dev/vdb", "rw"), True, True),
+        (Mount("lustre", "mds@tcp:/scratch", "rw"), True, True),
+        (Mount("nfs4", "filer:/models", "rw,vers=4.2"), False, True),
+        (Mount("overlay", "overlay", "rw"), False, True),
+        (Mount("nfs", "127.0.0.1:/hf", "rw"), False, False),
+        (Mount("nfs4", "filer:/models", "ro"), False, False),
+        (Mount("cifs", "//filer/models", "rw"), False, False),
+    ],
+)
+def test_times_of_change_are_true_where_nobody_chose_them(
+    mount: Mount, of_seconds: bool, of_nanoseconds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model on a cluster's NFS is not sampled at each step of the app."""
+    monkeypatch.setattr(mounts, "mount_of", lambda device: mount)
+    second = 1_700_000_000 * 10**9
+    assert mounts.have_true_times([(1, second)]) is of_seconds
+    assert mounts.have_true_times([(1, second + 7), (1, second + 8)]) is of_nanoseconds
+    assert mounts.have_true_times([(1, second + 7), (1, second)]) is of_seconds
+
+
 # -- what the config decides ---------------------------------------------------------------------
 
 

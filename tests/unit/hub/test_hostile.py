@@ -337,11 +337,13 @@ def test_only_a_stall_is_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     watch, moved = _Watch(), 0
     for now[0] in range(0, 600, 10):  # 2 kB/s: a slow line
         moved += 20_000
-        watch.look(moved, waiting=False)
+        assert not watch.look(moved, waiting=False)
+    now[0] += 2.1
+    assert watch.look(moved, waiting=False)  # the network is waited for
     now[0] += 500
-    watch.look(moved, waiting=True)  # the hub asked to wait
+    assert watch.look(moved, waiting=True)  # the hub asked to wait
     now[0] += 60
-    watch.look(moved + 100, waiting=False)
+    assert not watch.look(moved + 100, waiting=False)
     now[0] += 1
     with pytest.raises(HubError, match="almost nothing for 60 s"):
         watch.look(moved + 200, waiting=False)

@@ -43,7 +43,7 @@ def table_of(result: Result) -> MemoryTable:
 
 
 def estimate(
-    result: Result, percent: int, preset: str = "bf16", *, embeddings: bool = True
+    result: Result, percent: float, preset: str = "bf16", *, embeddings: bool = True
 ) -> Estimate:
     training = Training(preset=preset_named(preset))
     return table_of(result).estimate(Policy(percent=percent, embeddings=embeddings), training)
@@ -239,8 +239,8 @@ def test_an_output_head_alone_reaches_no_block() -> None:
     plain = made.with_parameters(made.result(layers=4))
     output = replace(plain, embeddings=plain.embeddings[1:])
     least = Selection(output).smallest_percent(Policy())
-    assert estimate(output, least - 1).blocks_back == 0
-    assert estimate(output, least - 1).trained == plain.embeddings[1].numel
+    assert estimate(output, least - 0.1).blocks_back == 0
+    assert estimate(output, least - 0.1).trained == plain.embeddings[1].numel
 
 
 def experts(*, fused: bool) -> Result:
@@ -298,13 +298,13 @@ def test_fit_is_the_highest_percentage_that_fits(preset: Preset, embeddings: boo
     training = Training(preset=preset)
     for limit in (10e9, 24e9, 48e9, 80e9, 1e12):
         found = fit(table, limit, Policy(embeddings=embeddings), training)
-        needs = [
-            table.estimate(Policy(percent=p, embeddings=embeddings), training).total
-            for p in range(101)
-        ]
-        fitting = [p for p in range(4, 101) if needs[p] <= limit]
+        needs = {
+            p: table.estimate(Policy(percent=p, embeddings=embeddings), training).total
+            for p in (3.2, *range(4, 101))
+        }
+        fitting = [p for p in needs if needs[p] <= limit]
         assert found.percent == max(fitting, default=0)
-        assert found.needs == needs[found.percent or 4]
+        assert found.needs == needs[found.percent or 3.2]
         assert bool(found.ways) <= (not found.percent)
 
 
@@ -327,7 +327,7 @@ def test_what_would_fit_does() -> None:
     training = Training(checkpointing=False)
     found = fit(table, 24e9, Policy(), training)
     assert not found.percent
-    assert "Not even the top 4 %" in found.text
+    assert "Not even the top 3.2 %" in found.text
     words = [way.words for way in found.ways]
     assert {"gradient checkpointing", "QLoRA"} & set(words)
     assert any("GPUs" in word for word in words)

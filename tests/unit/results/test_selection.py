@@ -201,10 +201,10 @@ def test_ties_go_by_file_order_and_ranks_count_from_one() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 12, 99, 100, 101, 250])
 def test_smallest_percent(n: int) -> None:
     selection = Selection(result([(f"l{i}", "t", float(i)) for i in range(n)]))
-    least = next(p for p in range(1, 101) if int(n * p / 100))
-    assert selection.smallest_percent(Policy()) == least
-    assert selection.mask(Policy(percent=least)).any()
-    assert not selection.mask(Policy(percent=least - 1)).any()
+    step = next(step for step in range(1, 1001) if n * step // 1000)
+    assert selection.smallest_percent(Policy()) == step / 10
+    assert selection.mask(Policy(percent=step / 10)).any()
+    assert not selection.mask(Policy(percent=(step - 1) / 10)).any()
 
 
 def test_nothing_to_select() -> None:

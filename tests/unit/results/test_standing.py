@@ -31,11 +31,18 @@ def test_the_percentage_is_where_the_mask_changes(selection: Selection, rule: st
             continue
         assert found.by is By.RULE and found.percent is not None
         at = selection.mask(replace(policy, percent=found.percent))[row]
-        below = selection.mask(replace(policy, percent=found.percent - 1))[row]
         just_below = selection.mask(replace(policy, percent=round(found.percent - tenth, 1)))[row]
-        assert at and not below
-        assert not just_below or found.percent == int(found.percent)
+        assert at and not just_below
         assert found.selected == selection.mask(policy)[row] == (found.percent <= 30)
+
+
+def test_a_layer_enters_at_a_tenth_of_a_percent() -> None:
+    thirty = Selection(made.result(layers=30, types=1, embeddings=False))
+    found = {
+        rank: standing(thirty, Policy(), int(np.flatnonzero(thirty.rank == rank)[0])).percent
+        for rank in (1, 25, 30)
+    }
+    assert found == {1: 3.4, 25: 83.4, 30: 100.0}
 
 
 def test_a_layer_without_a_score_is_never_selected() -> None:

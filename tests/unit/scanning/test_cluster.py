@@ -573,12 +573,13 @@ def test_without_ray_a_line_says_how_to_install_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert main(["scan", str(folder), "--cluster", "auto"]) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last == (
-        "spectrum-tui: --cluster needs Ray, which is not installed. "
-        "pip install 'spectrum-tui[cluster]'"
-    )
+    for command in (["scan"], []):  # the app says so as well, before its first screen
+        assert main([*command, str(folder), "--cluster", "auto"]) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == (
+            "spectrum-tui: --cluster needs Ray, which is not installed. "
+            "pip install 'spectrum-tui[cluster]'"
+        )
 
 
 def test_nodes_that_wait_for_the_network_say_so(
