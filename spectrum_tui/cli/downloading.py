@@ -31,7 +31,8 @@ def downloaded(
         return fetch(inspection, progress=progress, say=say)
     except KeyboardInterrupt:
         line.clear()
-        say("interrupted: finished files are kept; the same command downloads the others")
+        say("interrupted: finished files are kept, and the others as far as they came in order;")
+        say("the same command downloads the rest")
         raise
     finally:
         line.clear()

@@ -306,36 +306,17 @@ def test_a_driver_outside_tries_again(
     assert tried == ["ray://head:10001"] * tries
 
 
-STARTS = """
-from spectrum_tui.core.scanning.ray_connection import connect, imported_ray
-connect(imported_ray(), "local")
-print("connected", flush=True)
-input()
-"""
-
-
-def of_one_start(mark: str) -> list[int]:
-    """The processes that have a mark in their environment."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if mark.encode() in place.read_bytes():
-                found.append(int(place.parent.name))
-    return found
-
-
-def test_a_cluster_of_one_scan_ends_with_it_however_that_ends(tmp_path: Path) -> None:
-    mark = f"STARTED_BY={tmp_path}"
-    environ = {**os.environ, **dict([mark.split("=")])}
-    command, pipe = [sys.executable, "-c", STARTS], subprocess.PIPE
-    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe) as driver:
-        assert driver.stdout is not None and b"connected" in driver.stdout.readline()
-        assert len(of_one_start(mark)) > 2
-        driver.kill()
-    until = time.monotonic() + 20
-    while left := of_one_start(mark):
-        assert time.monotonic() < until, left
-        time.sleep(0.2)
+@pytest.mark.parametrize("own", ["", "60"])
+def test_processes_of_a_cluster_of_one_scan_do_not_look_for_it_long(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, told = "RAY_gcs_rpc_server_reconnect_timeout_s", list[str]()
+    monkeypatch.setenv(name, own)
+    if not own:
+        monkeypatch.delenv(name)
+    ray = SimpleNamespace(init=lambda **_: told.append(os.environ[name]))
+    ray_connection.connect(ray, "local")
+    assert told == [own or "5"]
 
 
 @pytest.mark.parametrize("stopped", [False, True])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,9 @@ from spectrum_tui.core.numbers import part_of
 
 LEFTOVER_AGE = 60.0
 """Seconds without a write after which a partial file belongs to no running download."""
+
+BEGUN = ".begun.incomplete"
+"""How the second name of a file ends that is coming, after its id."""
 
 _PREFIX = "models--"
 
@@ -183,9 +186,14 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
-def remove_partial_files(repo_id: str) -> None:
-    """Delete what killed downloads of `repo_id` left behind: the client never resumes a partial
-    file.
+def blob_lock(repo_id: str, blob: str) -> Path:
+    """Return the lock of whoever brings a file, as the client names it."""
+    return cache_root() / ".locks" / repo_folder(repo_id).name / f"{blob}.lock"
+
+
+def remove_partial_files(repo_id: str, wanted: Collection[str] = ()) -> None:
+    """Delete what killed downloads of `repo_id` left behind, but what of the `wanted` blobs can be
+    gone on from: the client never resumes a partial file.
 
     Only files whose lock is free and which nobody wrote to for a minute: on some network file
     systems the lock is free for everyone, but a running download writes all the time.
@@ -194,7 +202,10 @@ def remove_partial_files(repo_id: str) -> None:
 
     folder = repo_folder(repo_id)
     for part in (folder / "blobs").glob("*.incomplete"):
-        lock = cache_root() / ".locks" / folder.name / f"{part.name.split('.')[0]}.lock"
+        blob = part.name.split(".")[0]
+        if blob in wanted and part.name == blob + BEGUN:
+            continue
+        lock = blob_lock(repo_id, blob)
         with contextlib.suppress(OSError, Timeout, NotImplementedError):
             if time.time() - part.stat().st_mtime > LEFTOVER_AGE:
                 lock.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 The client runs in a thread of its own, because it looks at nothing while a connection stalls (it
 waits 10 s, five times over); `download` returns within about a second of a cancellation whatever
-that thread does. Finished files are kept, a file cut short is fetched anew: the client cannot
-resume one across calls.
+that thread does. Finished files are kept, and what came of a file in order: `begun` goes on with
+it, which the client cannot across calls. What comes by Xet may have gaps, and is fetched anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from spectrum_tui.core import disk
 from spectrum_tui.core.errors import HubError
+from spectrum_tui.core.hub.begun import BegunFile, begun_bytes
 from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_partial_files
 from spectrum_tui.core.hub.contents import file_is_blob
 from spectrum_tui.core.hub.errors import disk_full, not_the_file, translate
@@ -52,6 +53,9 @@ MOST_ANEW = 4
 MAX_UNANNOUNCED = 50_000_000_000
 """Bytes of a file whose size the hub does not tell; the largest shards have 50 GB."""
 
+_CLOCK = 2.0
+"""Seconds by which the times of files may be behind this clock; FAT counts in steps of two."""
+
 _TICK = 0.1
 _STOP_WAIT = 1.0
 _SPEED_WINDOW = 50
@@ -76,7 +80,7 @@ def download(
     when the hub asks to wait. Raises DownloadStopped, HubError, or OutputError when the disk has
     no room.
     """
-    remove_partial_files(files.repo_id)
+    remove_partial_files(files.repo_id, files.blobs.values())
     job = _Job(files, say)
     job.check_space()
     meter, watch = _Meter(job.done), _Watch()
@@ -88,6 +92,7 @@ def download(
             if cancelled():
                 raise DownloadStopped
     _finish(job)
+    remove_partial_files(files.repo_id)
     progress(job.total, job.total, meter.speed(job.total), False)
     return files.folder
 
@@ -141,8 +146,10 @@ class _Job:
         self.moved = 0
         self.patience = Patience(DOWNLOAD_WAITS, say=say, check=self.check)
         self._kept = files.cached_bytes()
-        self._fetched: dict[str, int] = {}
+        self._fetched = begun_bytes(files)
         self._all: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+        self._whole: set[str] = set()
 
     @property
     def done(self) -> int:
@@ -156,7 +163,7 @@ class _Job:
 
     def check_space(self) -> None:
         """Raise OutputError when the cache's disk has less room than is needed."""
-        needed, free = self.total - self._kept, free_space()
+        needed, free = self.total - self.done, free_space()
         if free is not None and needed > free:
             raise disk_full(needed, free)
 
@@ -175,13 +182,18 @@ class _Job:
         """Bring one file into the cache; its contents are checked unless they were there."""
         was_there = self.files.has_blob(name)
         path = self.patience.ask(lambda: self._fetch(name))
-        if not was_there:
+        if not was_there and name not in self._whole:
             self._verify(name, path)
+        BegunFile(self.files, name).forget()
 
     def _fetch(self, name: str) -> Path:
         from huggingface_hub import hf_hub_download
 
         self.check()
+        self._since.pop(name, None)
+        if BegunFile(self.files, name).go_on(partial(self.fetched, name), self._checked):
+            self._whole.add(name)
+        self._since[name] = time.time()
         files, most = self.files, self.files.sizes[name] or MAX_UNANNOUNCED
         came = partial(self._came, name)
         with bounded(Bounds(most, files.commit, files.blobs.get(name, ""), came)):
@@ -219,6 +231,10 @@ class _Job:
         before = self._fetched.get(name, 0)
         self._fetched[name] = max(before, count)
         self.moved += max(count - before, 0)
+        # What the client counts beside the bytes of its requests comes by Xet, in any order.
+        in_order = self._all.get(name, 0) >= count >= CHUNK
+        if in_order and (since := self._since.pop(name, None)) is not None:
+            BegunFile(self.files, name).keep(since - _CLOCK)
 
 
 class _Bar:

@@ -29,7 +29,7 @@ _STORE = 100 * 2**20
 """Bytes of the object store of a cluster on this machine: scores and singular values alone."""
 _HEADLESS = ("RAY_gcs_rpc_server_reconnect_timeout_s", "5")
 """How long processes of a cluster on this machine look for one that has ended: else its agents are
-there for 75 s after a scan was killed."""
+there for 75 s after a scan was killed, as they still are where that was while they began."""
 _CONNECT = 10.0
 """Seconds after which an address counts as dead."""
 _LIMIT = 60.0

@@ -112,7 +112,8 @@ def test_an_interrupted_download_says_what_is_kept(
     assert scan(model, "--download") == 130
     said = capsys.readouterr().err
     assert "downloading 500 B of 1.00 kB, 250 B/s\n" in said
-    assert "interrupted: finished files are kept; the same command downloads the others" in said
+    assert "interrupted: finished files are kept, and the others as far as they came" in said
+    assert "the same command downloads the rest" in said
 
 
 def test_both_ways_are_refused(model: Streamed, capsys: Capture) -> None:

@@ -112,13 +112,15 @@ def test_what_came_with_another_commit_counts_as_cached(repos: dict[str, Path]) 
 def test_leftovers_of_killed_downloads_are_removed(cache: Path) -> None:
     blobs, locks = repo_folder("org/x") / "blobs", cache / ".locks" / "models--org--x"
     blobs.mkdir(parents=True)
-    for name in ("old.1234abcd.incomplete", "held.1234abcd.incomplete", "whole"):
+    begun = {"wanted.begun.incomplete", "other.begun.incomplete"}
+    for name in ("old.1234abcd.incomplete", "held.1234abcd.incomplete", "whole", *begun):
         (blobs / name).write_text("x")
         os.utime(blobs / name, (1, 1))
     (blobs / "new.1234abcd.incomplete").write_text("x")
     locks.mkdir(parents=True)
     with FileLock(locks / "held.lock"):
-        remove_partial_files("org/x")
+        remove_partial_files("org/x", ["wanted"])
     names = {path.name for path in blobs.iterdir()}
-    assert names == {"held.1234abcd.incomplete", "new.1234abcd.incomplete", "whole"}
+    left = {"held.1234abcd.incomplete", "new.1234abcd.incomplete", "whole"}
+    assert names == left | {"wanted.begun.incomplete"}
     remove_partial_files("org/nothing-here")

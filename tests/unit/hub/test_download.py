@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ answer["again"] = fetch("org/sharded")["steps"][-1]
     assert [len(fake.fetched(shard_name(n))) for n in (1, 2, 3)] == [2, 2, 2]
 
 
-def test_a_cancelled_download_leaves_nothing_half_and_goes_on_later(
+def test_a_cancelled_download_goes_on_later_where_it_stopped(
     fake: FakeHub, repos: dict[str, Path], tmp_path: Path
 ) -> None:
     fake.delay = 0.03
@@ -66,13 +67,34 @@ def test_a_cancelled_download_leaves_nothing_half_and_goes_on_later(
     assert stopped["cancelled"]
     done, total, *_ = stopped["steps"][-1]
     assert 300_000 <= done < total
-    assert not list(tmp_path.rglob("*.incomplete"))
+    (begun,) = tmp_path.rglob("*.incomplete")
+    kept = begun.stat().st_size
+    assert 0 < kept < total
+    blob = begun.name.split(".")[0]
+    os.link(begun, begun.with_name(f"{blob}.1234abcd.incomplete"))  # as a client that was killed
     assert not list(tmp_path.rglob("model.safetensors"))
-    fake.delay = 0
+    fake.forget()
     finished = run(fake.url, tmp_path, "answer = fetch('org/single')")
-    assert finished["steps"][-1][:2] == [total, total]
+    assert finished["steps"][0][0] >= kept and finished["steps"][-1][:2] == [total, total]
     path = Path(finished["folder"]) / "model.safetensors"
     assert path.read_bytes() == (repos["org/single"] / "model.safetensors").read_bytes()
+    assert not list(tmp_path.rglob("*.incomplete"))
+    asked = [one.range for one in fake.fetched("model.safetensors")]
+    assert f"bytes={kept}-{path.stat().st_size - 1}" in asked and "" not in asked
+
+
+def test_a_beginning_that_is_not_the_files_is_fetched_anew(
+    fake: FakeHub, repos: dict[str, Path], tmp_path: Path
+) -> None:
+    fake.delay = 0.03
+    run(fake.url, tmp_path, "answer = fetch('org/single', cancel_at=300_000)")
+    (begun,) = tmp_path.rglob("*.incomplete")
+    begun.write_bytes(bytes(begun.stat().st_size))
+    fake.forget()
+    finished = run(fake.url, tmp_path, "answer = fetch('org/single')")
+    path = Path(finished["folder"]) / "model.safetensors"
+    assert path.read_bytes() == (repos["org/single"] / "model.safetensors").read_bytes()
+    assert not list(tmp_path.rglob("*.incomplete"))
 
 
 def test_a_stalled_download_is_cancelled_all_the_same(fake: FakeHub, tmp_path: Path) -> None:
