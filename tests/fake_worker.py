@@ -172,7 +172,11 @@ class FakeWorker:
         number of a layer."""
         match line.split():
             case ["progress", done, total]:
-                self.send(DownloadProgress(self.number, int(done), int(total), 100.0))
+                self.send(
+                    DownloadProgress(
+                        request=self.number, done=int(done), total=int(total), speed=100.0
+                    )
+                )
             case ["notice", *text]:
                 self.send(Notice(self.number, " ".join(text)))
             case ["downloaded"] if self.fetching:

@@ -122,7 +122,7 @@ class ScanQueue:
         if len(first.types) == 1:
             chosen, lacks = f"The type chosen for {first.name} is scanned", "without it"
         else:
-            those = f"Those of the {len(first.types):,} types chosen for {first.name}"
+            those = f"Those of the {counted(len(first.types), 'type')} chosen for {first.name}"
             chosen, lacks = f"{those} that it has are scanned", "that has none of them"
         return f"{chosen}; of a model {lacks}, every type of its matrices."
 

@@ -192,7 +192,7 @@ class Notice:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadProgress:
     """Bytes fetched so far of all that is needed (`total` 0 until known), bytes per second, and
     whether nothing comes, so that the network is waited for."""

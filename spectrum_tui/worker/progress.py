@@ -39,7 +39,7 @@ Phase = Literal[
 ]
 LIVE: tuple[Phase, ...] = ("starting", "fetching", "running", "stopping")
 """The phases in which a worker is at it."""
-NO_DOWNLOAD = DownloadProgress(0, 0, 0, 0.0)
+NO_DOWNLOAD = DownloadProgress(request=0, done=0, total=0, speed=0.0)
 NOTHING_FETCHED = Fetched(0, 0, 0.0)
 
 

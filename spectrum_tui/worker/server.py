@@ -214,9 +214,16 @@ class Worker:
         from spectrum_tui.core.model.inspection import fetch
 
         number = request.number
+
+        def progress(done: int, total: int, speed: float, waits: bool) -> None:
+            told = DownloadProgress(
+                request=number, done=done, total=total, speed=speed, waits=waits
+            )
+            self._send(told)
+
         return fetch(
             found,
-            progress=lambda *now: self._send(DownloadProgress(number, *now)),
+            progress=progress,
             cancelled=cancelled,
             say=partial(self._notice, number),
             branch=request.branch,

@@ -93,7 +93,7 @@ def setup(state: str) -> tuple[SetupScreen, Prepare]:
 
 
 def _third_fetched() -> DownloadProgress:
-    return DownloadProgress(1, 5_300_000_000, 16_060_522_496, 84_000_000.0)
+    return DownloadProgress(request=1, done=5_300_000_000, total=16_060_522_496, speed=84_000_000.0)
 
 
 def _type(screen: SetupScreen, model: str) -> None:

@@ -90,7 +90,7 @@ def test_nothing_while_nothing_runs(it: Followed) -> None:
 
 def test_a_scan_with_its_download(it: Followed) -> None:
     it.progress.begin()
-    it.progress.downloading(DownloadProgress(1, 25, 100, 1.0))
+    it.progress.downloading(DownloadProgress(request=1, done=25, total=100, speed=1.0))
     assert it.poll() == [(0.25, "↓ Qwen3-8B", False)]
     it.scan()
     it.done(0)
@@ -139,15 +139,21 @@ def test_several_models_have_one_end(it: Followed) -> None:
 @pytest.mark.parametrize(
     ("last", "over"),
     [
-        (DownloadProgress(1, 100, 100, 1.0), ("Qwen3-8B: downloaded.", False)),
-        (DownloadProgress(1, 99, 100, 1.0), ("Qwen3-8B: the download failed.", True)),
+        (
+            DownloadProgress(request=1, done=100, total=100, speed=1.0),
+            ("Qwen3-8B: downloaded.", False),
+        ),
+        (
+            DownloadProgress(request=1, done=99, total=100, speed=1.0),
+            ("Qwen3-8B: the download failed.", True),
+        ),
         (None, ("", False)),
     ],
 )
 def test_a_download(it: Followed, last: DownloadProgress | None, over: tuple[str, bool]) -> None:
     it.runner.is_downloading = True
     assert it.poll() == [(0.0, "↓ Qwen3-8B", False)]
-    it.runner.download = DownloadProgress(1, 50, 100, 1.0)
+    it.runner.download = DownloadProgress(request=1, done=50, total=100, speed=1.0)
     assert it.poll() == [(0.5, "↓ Qwen3-8B", False)]
     it.runner.is_downloading, it.runner.download = False, last
     assert it.poll() == [over]

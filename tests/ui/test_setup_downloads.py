@@ -146,10 +146,14 @@ async def test_download_with_progress() -> None:
             assert app.asked == [ask.DownloadRequested(REMOTE, told.revision)]
             if way == "d":
                 await pilot.press("escape")
-        app.download = DownloadProgress(1, 1_200_000_000, 11_300_000_000, 31e6)
+        app.download = DownloadProgress(
+            request=1, done=1_200_000_000, total=11_300_000_000, speed=31e6
+        )
         await until(pilot, lambda: "1.20 GB of 11.3 GB" in app.found.status)
         assert app.found.status.endswith("31.0 MB/s · about 5 min 26 s left")
-        app.download = DownloadProgress(1, 1_200_000_000, 11_300_000_000, 31e6, True)
+        app.download = DownloadProgress(
+            request=1, done=1_200_000_000, total=11_300_000_000, speed=31e6, waits=True
+        )
         await until(
             pilot, lambda: app.found.status == "1.20 GB of 11.3 GB · waiting for the network"
         )

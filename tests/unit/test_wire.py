@@ -122,7 +122,7 @@ MESSAGES = [
     requests.Sized(8, "/s.json", '{"layers": []}'),
     NAMES,
     requests.Failed(8, errors.to_dict(errors.CheckpointError("m", "h", field="model"))),
-    requests.DownloadProgress(1, 2**41, 2**42, 1e6),
+    requests.DownloadProgress(request=1, done=2**41, total=2**42, speed=1e6),
     requests.Downloaded(3, SUMMARY),
     requests.Suggestions(("a", "b"), ()),
     requests.Notice(8, "The hub asks to wait."),
