@@ -17,7 +17,7 @@ from textual.command import CommandPalette, Provider
 from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.message import Message
-from textual.notifications import SeverityLevel
+from textual.notifications import Notify, SeverityLevel
 from textual.screen import ModalScreen, Screen
 from textual.widget import AwaitMount
 
@@ -123,7 +123,7 @@ class BaseApp(NamedKeys, App[None]):
             timeout = CONFIRMED_SECONDS
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
-    def on_notify(self, event: events.Notify) -> None:
+    def on_notify(self, event: Notify) -> None:
         """Let a note take the place of the same one that is still shown."""
         new = event.notification
         for said in list(self._notifications):
