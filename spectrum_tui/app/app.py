@@ -50,6 +50,9 @@ from spectrum_tui.core.settings import DEMO, Settings
 from spectrum_tui.stdio.terminal_signals import TerminalSignals
 from spectrum_tui.worker.client import WorkerDied, WorkerSaid
 
+WAIT_SECONDS = 10
+"""How long it is shown why a hub is waited for."""
+
 
 class SpectrumApp(ProvingApp):
     """Model › layers › scan › results."""
@@ -195,7 +198,7 @@ class SpectrumApp(ProvingApp):
             case Notice(text=text):
                 self.setup_screen.show_notice(text)
                 if self.screen is not self.setup_screen:
-                    self.notify(text, markup=False)
+                    self.notify(text, timeout=WAIT_SECONDS, markup=False)
             case Named(names=names):
                 hand_to_audit(self.screen_stack, names)
             case Sized():

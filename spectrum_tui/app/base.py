@@ -17,6 +17,7 @@ from textual.command import CommandPalette, Provider
 from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.message import Message
+from textual.notifications import Notify, SeverityLevel
 from textual.screen import ModalScreen, Screen
 from textual.widget import AwaitMount
 
@@ -35,6 +36,8 @@ from spectrum_tui.stdio.last_resort import UNEXPECTED
 from spectrum_tui.stdio.streams import is_served
 
 _FUNCTION_KEY = re.compile(r"f\d+")
+CONFIRMED_SECONDS = 3.0
+"""How long a note is shown that says in a line what was done."""
 PALETTE_SECONDS = 0.1
 """Until a palette that is left is off the screen, as Textual waits for it."""
 LEAVE = "Leave; asks first if a scan runs or a selection is unsaved"
@@ -105,6 +108,27 @@ class BaseApp(NamedKeys, App[None]):
         keymap = keymap_of(keys, BaseApp)
         self.set_keymap(keymap)
         self.key_order.quit_keys = keymap.get("app.quit", "ctrl+q").split(",")
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Show a note; one line that only confirms is over what one works with for less time."""
+        if timeout is None and severity == "information" and "\n" not in message:
+            timeout = CONFIRMED_SECONDS
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+
+    def on_notify(self, event: Notify) -> None:
+        """Let a note take the place of the same one that is still shown."""
+        new = event.notification
+        for said in list(self._notifications):
+            if (said.title, said.message) == (new.title, new.message):
+                self._unnotify(said, refresh=False)
 
     async def on_event(self, event: events.Event) -> None:
         """Let keys in one after another; everything else as it comes."""

@@ -14,8 +14,10 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, Select
 from textual.widgets._footer import FooterKey
+from textual.widgets._toast import Toast
 
 from spectrum_tui.app.app import SpectrumApp
+from spectrum_tui.app.base import CONFIRMED_SECONDS
 from spectrum_tui.app.handing import hand_no_sizes
 from spectrum_tui.app.loading import ResultLoaded, post_result
 from spectrum_tui.app.screens.confirm import ConfirmScreen
@@ -268,3 +270,20 @@ async def test_sizes_that_are_being_read_are_said_and_waited_for(
         await pilot.pause()
         assert at(app, ModelSizesScreen)
         assert "sizes unknown" in screen.header.totals.left
+
+
+async def test_a_note_is_shown_once_and_a_confirmation_not_for_long(app: SpectrumApp) -> None:
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        app.notify("Saved.", title="a")
+        app.notify("Saved.", title="a")
+        app.screen.notify("Mind.", severity="warning")
+        app.notify("one\ntwo")
+        await until(pilot, lambda: len(app._notifications) == 3)
+        longer = app.NOTIFICATION_TIMEOUT
+        assert [(one.message, one.timeout) for one in app._notifications] == [
+            ("Saved.", CONFIRMED_SECONDS),
+            ("Mind.", longer),
+            ("one\ntwo", longer),
+        ]
+        app.notify("Mind.", severity="warning")
+        await until(pilot, lambda: len(app.screen.query(Toast)) == 3)
