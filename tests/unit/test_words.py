@@ -52,7 +52,6 @@ NOUNS = [
 ]
 
 ALWAYS_SEVERAL = {
-    "app/scan_queue.py": {"types"},  # one has words of its own
     "app/widgets/heat_rows.py": {"blocks"},  # folded: two or more
     "app/widgets/layer_tree.py": {"experts"},  # of a parameter that holds several
     "core/recipes/axolotl.py": {"experts"},
