@@ -101,7 +101,7 @@ async def take(folder: str) -> None:
         picture(app, folder, "layers")
         tour = [Frame(exported(app, folder), 2.0)]
         await pilot.press("s")
-        await shown("ScanScreen")
+        await until(lambda: type(app.screen).__name__ == "ScanScreen")  # it is over in a second
         for share in (0.2, 0.4, 0.55, 0.8):
             await until(partial(scanned, app, share))
             await pilot.pause(0.1)
