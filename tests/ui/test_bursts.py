@@ -118,7 +118,7 @@ CASES: dict[str, Case] = {
     "compare": (results, ("o down down enter right tab j j",)),
     "palette": (results, ("ctrl+p m e m o r y enter",)),
     "confirm": (confirm, ("tab enter",)),
-    "audit": (audit, ("m a slash b enter escape j j", "w backspace enter j")),
+    "audit": (audit, ("m a slash b enter j j", "w backspace enter j")),
 }
 
 

@@ -32,6 +32,7 @@ from spectrum_tui.core.requests import ModelNames, ResultReady
 from spectrum_tui.core.results.policy import policy_of
 from spectrum_tui.core.results.results import Result
 from spectrum_tui.core.saved import sizes, store
+from spectrum_tui.core.scanning import ray_connection
 from spectrum_tui.core.scanning import run as scan_run
 from spectrum_tui.core.settings import DEMO, METRIC, OPTIONS, Settings
 from tests import made
@@ -105,6 +106,12 @@ HEADLESS = typed_only("", "scan")
 """Further what is chosen with keys in the app."""
 OPENING = typed_only("", "app")
 """Further what is of use with saved scores alone."""
+
+
+@pytest.fixture(autouse=True)
+def ray_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app asks for it before its first screen."""
+    monkeypatch.setattr(ray_connection, "check_ray", lambda: None)
 
 
 def options_of(parser: Any) -> set[str]:
