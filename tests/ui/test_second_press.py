@@ -30,24 +30,12 @@ from spectrum_tui.core.results.policy import Policy
 from spectrum_tui.core.results.selection import Selection
 from spectrum_tui.core.saved.store import save_scores
 from tests import made
+from tests.ui.pressed import Pressed
 from tests.ui.worker_control import until
 
 
-class Below(Screen[None]):
-    """Remembers every press that reaches it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pressed: list[str] = []
-
-    def on_key(self, event: events.Key) -> None:
-        self.pressed.append(event.key)
-
-    def on_mouse_down(self) -> None:
-        self.pressed.append("down")
-
-    def on_mouse_up(self) -> None:
-        self.pressed.append("up")
+class Below(Pressed):
+    """Remembers clicks, too."""
 
     def on_click(self) -> None:
         self.pressed.append("click")

@@ -77,6 +77,16 @@ async def test_what_does_not_fit_on_the_disk_is_scanned_without_a_download() -> 
         assert app.setup.query_one("#continue", Button).display
 
 
+async def goes_on_without_a_download(pilot: Pilot[None], app: Host, told: ModelSummary) -> None:
+    """Its keys ask for nothing; enter goes on to the layers."""
+    app.asked.clear()
+    await pilot.press("d", "w")
+    assert app.asked == []
+    await pilot.press("enter")
+    (asked,) = app.asked
+    assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+
+
 async def test_a_folder_on_the_web_is_not_downloaded() -> None:
     app = host()
     async with app.run_test(size=SIZE) as pilot:
@@ -85,12 +95,7 @@ async def test_a_folder_on_the_web_is_not_downloaded() -> None:
         await pilot.pause()
         assert app.facts()["On this disk"] == "nothing: a scan reads it where it is"
         assert not app.setup.query_one("#download", Button).display
-        app.asked.clear()
-        await pilot.press("d", "w")
-        assert app.asked == []
-        await pilot.press("enter")
-        (asked,) = app.asked
-        assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+        await goes_on_without_a_download(pilot, app, told)
 
 
 async def test_a_cluster_reads_the_hub_itself() -> None:
@@ -99,12 +104,7 @@ async def test_a_cluster_reads_the_hub_itself() -> None:
         told = await remote(pilot, app, free=0)
         assert app.focused is app.setup.query_one("#continue", Button)
         assert not app.setup.query_one("#download", Button).display
-        app.asked.clear()
-        await pilot.press("d", "w")
-        assert app.asked == []
-        await pilot.press("enter")
-        (asked,) = app.asked
-        assert isinstance(asked, ask.LayersRequested) and asked.summary == told
+        await goes_on_without_a_download(pilot, app, told)
 
 
 async def test_exact_names_that_come_during_a_download_do_not_end_it() -> None:

@@ -21,6 +21,7 @@ from spectrum_tui.app.screens.scan import ScanScreen
 from spectrum_tui.app.screens.setup import SetupScreen
 from spectrum_tui.app.unasked import by_itself
 from tests.fake_worker import REMOTE
+from tests.ui.pressed import Pressed
 from tests.ui.way import SIZE, at, phase, read, to_layers, to_scan
 from tests.ui.worker_control import DirectControl, until
 
@@ -35,29 +36,12 @@ class Before(Screen[None]):
     def action_stop(self) -> None: ...
 
 
-class After(Screen[None]):
-    """Remembers every key and click that reaches it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pressed: list[str] = []
-
-    def on_key(self, event: events.Key) -> None:
-        self.pressed.append(event.key)
-
-    def on_mouse_down(self) -> None:
-        self.pressed.append("down")
-
-    def on_mouse_up(self) -> None:
-        self.pressed.append("up")
-
-
 class Host(BaseApp):
     """Shows another screen by itself, or because it was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.before, self.after = Before(), After()
+        self.before, self.after = Before(), Pressed()
 
     def get_default_screen(self) -> Screen[Any]:
         return self.before

@@ -12,7 +12,6 @@ import contextlib
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from spectrum_tui.core.hub.cache import HubFiles, remember_revision, remove_part
 from spectrum_tui.core.hub.contents import file_is_blob
 from spectrum_tui.core.hub.errors import disk_full, not_the_file, translate
 from spectrum_tui.core.hub.guard import Bounds, bounded, guard_client
+from spectrum_tui.core.hub.meter import Meter
 from spectrum_tui.core.hub.names import cache_root, host
 from spectrum_tui.core.hub.outage import TOLD_AFTER
 from spectrum_tui.core.hub.patience import Patience
@@ -83,7 +83,7 @@ def download(
     remove_partial_files(files.repo_id, files.blobs.values())
     job = _Job(files, say)
     job.check_space()
-    meter, watch = _Meter(job.done), _Watch()
+    meter, watch = Meter(job.done, _SPEED_WINDOW), _Watch()
     with _in_a_thread(job) as thread:
         while thread.is_alive():
             thread.join(_TICK)
@@ -306,16 +306,3 @@ class _Watch:
             message = f"{host()} has sent almost nothing for {TOO_LITTLE_FOR:.0f} s."
             raise HubError(message, "Try again; finished files are kept.", field="model")
         return waiting or now - self._at > TOLD_AFTER
-
-
-class _Meter:
-    """Bytes per second over the last few seconds."""
-
-    def __init__(self, done: int) -> None:
-        self._seen = deque([(time.monotonic(), done)], maxlen=_SPEED_WINDOW)
-
-    def speed(self, done: int) -> float:
-        """Return the speed now that `done` bytes are there."""
-        self._seen.append((time.monotonic(), done))
-        (start, first), (now, last) = self._seen[0], self._seen[-1]
-        return max(last - first, 0) / (now - start) if now > start else 0.0

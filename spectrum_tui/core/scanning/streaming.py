@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -16,6 +15,7 @@ from spectrum_tui.core.errors import InputError, ModelChangedError
 from spectrum_tui.core.events import Fetched, ScanNote
 from spectrum_tui.core.files import cache_dir
 from spectrum_tui.core.hub.location import RemoteFile, remote_files
+from spectrum_tui.core.hub.meter import Meter
 from spectrum_tui.core.hub.outage import GivenUpError
 from spectrum_tui.core.hub.patience import Patience
 from spectrum_tui.core.hub.ranges import RangeReader
@@ -252,12 +252,10 @@ def _telling(reader: Reader, total: int, events: Events) -> Iterator[None]:
 def _tell(reader: Reader, total: int, events: Events, over: threading.Event) -> None:
     """Report what has come until the work is over."""
     before = reader.traffic.nbytes
-    seen = deque([(time.monotonic(), 0)], maxlen=WINDOW)
+    meter = Meter(0, WINDOW)
     while not over.wait(TICK):
         came = reader.traffic.nbytes - before
         if reader.outage.reason:
-            seen.clear()  # else the time of an outage counted as a slow network
-        seen.append((time.monotonic(), came))
-        (start, first), (now, last) = seen[0], seen[-1]
-        speed = (last - first) / (now - start) if now > start else 0.0
+            meter.forget()  # else the time of an outage counted as a slow network
+        speed = meter.speed(came)
         events.put(Fetched(min(came, total), total, speed, reader.outage.reason))
